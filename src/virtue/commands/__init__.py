@@ -1,0 +1,1 @@
+"""The commands of `virtue`, one module each; `virtue.cli` names them and loads a module only when its command runs."""
