@@ -1,8 +1,8 @@
 """The `virtue` command: which commands there are, and how they answer when something goes wrong.
 
 `virtue --help` must answer at once, so a command's module (and with it torch) is imported only when that command runs:
-`COMMANDS` keeps where each one lives and the line that describes it. A module in `virtue.commands` holds a plain function
-with annotated parameters, whose docstring is the help, and `EXAMPLES`, the lines shown below it.
+`COMMANDS` keeps where each one lives and the line that describes it. A module in `virtue.commands` holds a plain
+function with annotated parameters, whose docstring is the help, and `EXAMPLES`, the lines shown below it.
 
 Nothing a user does ends in a traceback: `_Commands.invoke` says in one sentence what was wrong. Exit codes: 2 for a
 command or an input that cannot be right, 1 for what failed on the way, 130 for Ctrl-C.
