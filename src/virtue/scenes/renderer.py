@@ -1,0 +1,296 @@
+"""Draws scenes: two to five emoji objects on a painted place, with exact masks, boxes and relations.
+
+What is special:
+- `render(seed, split)` is a pure function: the same seed gives the same picture on every machine. The random numbers are
+  numpy's PCG64 integers and uniforms only, the drawing is Pillow's and integer arithmetic. The two splits draw from
+  disjoint streams.
+- Training scenes never show a held-out pair (`vocabulary`); three test scenes in four or more do.
+- Masks hold the pixels that can be seen, boxes are tight around them (XYXY, source pixels, the far edges exclusive), and
+  relations follow from these visible boxes alone, so anyone can check them:
+  left/right of where |dx| > 1.3 |dy| between box centres, above/below where |dy| > 1.3 |dx|, nothing between the cones;
+  in front of/behind where the boxes' overlap is more than a fifth of the smaller box, the later drawn being in front.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from virtue.scenes.places import paint
+from virtue.scenes.vocabulary import OBJECTS, PLACES, held_out_objects, held_out_places
+
+Split = Literal["train", "test"]
+Relation = tuple[int, str, int]
+
+SPLITS: dict[Split, int] = {"train": 0, "test": 1}
+MIN_OBJECTS, MAX_OBJECTS = 2, 5
+MIN_SIZE, MAX_SIZE = 0.18, 0.45  # an object's longer side before it turns, of the picture's shorter side
+MAX_TURN = 25  # degrees
+MIN_VISIBLE = 0.4  # of an object's own pixels
+MIN_AREA = 0.002  # visible pixels of an object, of the picture's
+CONE = 1.3
+COVERED = 0.2
+SMALLEST_SIDE = 32  # pixels
+_SHEET_COLUMNS, _CELL = 16, 112
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SceneObject:
+    """One drawn thing.
+
+    Attributes:
+        name: One of the vocabulary's names, unique in its scene.
+        box: Tight around the visible pixels, XYXY in source pixels, x2 and y2 exclusive.
+        mask: Visible pixels, bool (H, W).
+        index: Place in the drawing order; a higher one is drawn later, in front.
+    """
+
+    name: str
+    box: tuple[float, float, float, float]
+    mask: np.ndarray
+    index: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """A picture and everything that is known about it.
+
+    Attributes:
+        image: RGB uint8 (H, W, 3).
+        objects: In drawing order.
+        place: One of the vocabulary's places.
+        seed: With `split` and the size, all that is needed to draw it again.
+        split: "train" or "test".
+        relations: (i, relation, j): "object i is `relation` object j"; each is there from both sides.
+        held_out: The pairs of this scene that training never shows: (object, place) and (object, object).
+    """
+
+    image: np.ndarray
+    objects: tuple[SceneObject, ...]
+    place: str
+    seed: int
+    split: Split
+    relations: tuple[Relation, ...]
+    held_out: tuple[tuple[str, str], ...]
+
+
+def render(seed: int, split: Split = "train", width: int = 256, height: int = 256) -> Scene:
+    """Draws one scene.
+
+    Args:
+        seed: Not negative; chooses the scene within its split.
+        split: "train" or "test".
+        width: Pixels.
+        height: Pixels.
+
+    Returns:
+        The scene.
+
+    Raises:
+        ValueError: If the seed, the split or the size is out of range.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}; it must be 'train' or 'test'")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; it must be 0 or more")
+    if min(width, height) < SMALLEST_SIDE:
+        raise ValueError(f"a scene of {width} x {height} pixels is too small; each side must be at least {SMALLEST_SIDE}")
+    rng = np.random.default_rng([SPLITS[split], seed])
+    place, names = _choose_words(rng, split)
+    picture = paint(PLACES[place], rng, width, height)
+    sprites, corners, owner = _arrange(rng, names, width, height)
+    for sprite, corner in zip(sprites, corners, strict=True):
+        picture.paste(sprite, corner, sprite)
+    objects = tuple(_scene_object(OBJECTS[name].name, owner == index, index) for index, name in enumerate(names))
+    return Scene(
+        image=_light(rng, np.asarray(picture)),
+        objects=objects,
+        place=PLACES[place],
+        seed=seed,
+        split=split,
+        relations=tuple(relations_between(objects)),
+        held_out=tuple(_held_out(place, names)),
+    )
+
+
+def scenes(split: Split = "train", start: int = 0, count: int | None = None, width: int = 256, height: int = 256) -> Iterator[Scene]:
+    """Streams the scenes of seeds `start`, `start + 1`, ...; without a count, for ever."""
+    seed = start
+    while count is None or seed < start + count:
+        yield render(seed, split, width, height)
+        seed += 1
+
+
+def relations_between(objects: tuple[SceneObject, ...]) -> Iterator[Relation]:
+    """Every relation that is true between two of the objects, from both sides; the module says by which rule."""
+    for i, a in enumerate(objects):
+        for j, b in enumerate(objects):
+            if i == j:
+                continue
+            dx, dy = (b.box[k] + b.box[k + 2] - a.box[k] - a.box[k + 2] for k in (0, 1))
+            if abs(dx) > CONE * abs(dy):
+                yield i, "left of" if dx > 0 else "right of", j
+            elif abs(dy) > CONE * abs(dx):
+                yield i, "above" if dy > 0 else "below", j
+            if _overlap(a, b) > COVERED:
+                yield i, "in front of" if a.index > b.index else "behind", j
+
+
+def _overlap(a: SceneObject, b: SceneObject) -> float:
+    """Intersection of two boxes over the area of the smaller one."""
+    wide = min(a.box[2], b.box[2]) - max(a.box[0], b.box[0])
+    high = min(a.box[3], b.box[3]) - max(a.box[1], b.box[1])
+    smaller = min((o.box[2] - o.box[0]) * (o.box[3] - o.box[1]) for o in (a, b))
+    return max(wide, 0) * max(high, 0) / smaller
+
+
+def _choose_words(rng: np.random.Generator, split: Split) -> tuple[int, list[int]]:
+    """A place and the objects: without held-out pairs for training, half of the time with a chosen one for testing."""
+    count = int(rng.integers(MIN_OBJECTS, MAX_OBJECTS + 1))
+    place = int(rng.integers(len(PLACES)))
+    order = rng.permutation(len(OBJECTS)).tolist()
+    if split == "train":
+        return place, _compatible(order, place, count)
+    first = order[0]
+    wish = int(rng.integers(4))
+    if wish == 0:  # half of the test scenes show a pair on purpose; most others contain one by chance
+        places = np.flatnonzero(held_out_places()[first])
+        place = int(rng.choice(places)) if len(places) else place
+    elif wish == 1:
+        partners = set(np.flatnonzero(held_out_objects()[first]).tolist())
+        order[1:] = sorted(order[1:], key=lambda name: name not in partners)[:1] + order[1:]
+    return place, list(dict.fromkeys(order))[:count]
+
+
+def _compatible(order: list[int], place: int, count: int) -> list[int]:
+    """The first objects of the order that may all be shown together in this place."""
+    banned = held_out_places()[:, place].copy()
+    names: list[int] = []
+    for name in order:
+        if not banned[name]:
+            names.append(name)
+            banned |= held_out_objects()[name]
+        if len(names) == count:
+            break
+    return names
+
+
+def _held_out(place: int, names: list[int]) -> Iterator[tuple[str, str]]:
+    for i, name in enumerate(names):
+        if held_out_places()[name, place]:
+            yield OBJECTS[name].name, PLACES[place]
+        for other in names[:i]:
+            if held_out_objects()[name, other]:
+                yield OBJECTS[other].name, OBJECTS[name].name
+
+
+@cache
+def _sprites() -> tuple[Image.Image, ...]:
+    """Every object's picture, RGBA, cropped; in the vocabulary's order."""
+    with files("virtue.scenes").joinpath("data/sprites.png").open("rb") as file:
+        sheet = Image.open(file).convert("RGBA")
+    cells = []
+    for index in range(len(OBJECTS)):
+        x, y = index % _SHEET_COLUMNS * _CELL, index // _SHEET_COLUMNS * _CELL
+        cell = sheet.crop((x, y, x + _CELL, y + _CELL))
+        cells.append(cell.crop(cell.getchannel("A").getbbox()))
+    return tuple(cells)
+
+
+def _sprite(rng: np.random.Generator, name: int, shorter_side: int) -> Image.Image:
+    """One object's picture at a random size, turn, flip and colour, RGBA."""
+    picture = _sprites()[name]
+    scale = (MIN_SIZE + (MAX_SIZE - MIN_SIZE) * float(rng.random())) * shorter_side / max(picture.size)
+    size = (max(4, round(picture.width * scale)), max(4, round(picture.height * scale)))
+    picture = picture.resize(size, Image.Resampling.BILINEAR)
+    if rng.integers(2):
+        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    picture = picture.rotate(int(rng.integers(-MAX_TURN, MAX_TURN + 1)), Image.Resampling.BILINEAR, expand=True)
+    pixels, table = np.array(picture), _colour_table(rng)
+    for channel in range(3):
+        pixels[..., channel] = table[channel][pixels[..., channel]]
+    return Image.fromarray(pixels)
+
+
+def _colour_table(rng: np.random.Generator) -> np.ndarray:
+    """What each value of the three channels turns into: brightness, contrast and tint, uint8 (3, 256)."""
+    contrast, brightness = int(rng.integers(205, 307)), int(rng.integers(-26, 27))  # contrast in 1/256
+    tints = rng.integers(238, 275, size=(3, 1))  # gains in 1/256
+    toned = np.clip((np.arange(256) - 128) * contrast // 256 + 128 + brightness, 0, 255)
+    return np.minimum(toned * tints // 256, 255).astype(np.uint8)
+
+
+def _arrange(
+    rng: np.random.Generator, names: list[int], width: int, height: int
+) -> tuple[list[Image.Image], list[tuple[int, int]], np.ndarray]:
+    """Places all sprites so that each stays visible enough.
+
+    Returns:
+        The sprites (RGBA), their top-left corners (x, y), and which object every pixel shows, int8 (H, W), -1 for none.
+    """
+    least = MIN_AREA * width * height
+    while True:
+        sprites: list[Image.Image] = []
+        corners: list[tuple[int, int]] = []
+        owner = np.full((height, width), -1, dtype=np.int8)
+        floors: list[float] = []
+        for name in names:
+            sprite = _sprite(rng, name, min(width, height))
+            mask = np.asarray(sprite.getchannel("A")) >= 128
+            floors.append(max(MIN_VISIBLE * np.count_nonzero(mask), least))
+            corner = _find_corner(rng, mask, owner, floors, corners)
+            if corner is None:
+                break
+            x, y = corner
+            owner[y : y + mask.shape[0], x : x + mask.shape[1]][mask] = len(sprites)
+            sprites.append(sprite)
+            corners.append(corner)
+        else:
+            return sprites, corners, owner
+
+
+def _find_corner(
+    rng: np.random.Generator, mask: np.ndarray, owner: np.ndarray, floors: list[float], corners: list[tuple[int, int]]
+) -> tuple[int, int] | None:
+    """A top-left corner where the new object, the last of `floors`, hides none of the earlier ones too much."""
+    high, wide = mask.shape
+    room_x, room_y = owner.shape[1] - wide, owner.shape[0] - high
+    if min(room_x, room_y) < 0 or np.count_nonzero(mask) < floors[-1]:
+        return None
+    visible = np.bincount(owner.ravel() + 1, minlength=len(floors))[1 : len(floors)]
+    near = bool(corners) and rng.random() < 0.25  # on purpose beside or over an earlier object
+    for _ in range(20):
+        x, y = int(rng.integers(room_x + 1)), int(rng.integers(room_y + 1))
+        if near:
+            anchor = corners[int(rng.integers(len(corners)))]
+            x = min(room_x, max(0, anchor[0] + int(rng.integers(-wide, wide + 1)) * 3 // 4))
+            y = min(room_y, max(0, anchor[1] + int(rng.integers(-high, high + 1)) * 3 // 4))
+        hidden = np.bincount(owner[y : y + high, x : x + wide][mask] + 1, minlength=len(floors))[1 : len(floors)]
+        if np.all(visible - hidden >= floors[:-1]):
+            return x, y
+    return None
+
+
+def _scene_object(name: str, mask: np.ndarray, index: int) -> SceneObject:
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+    return SceneObject(name, box, mask, index)
+
+
+def _light(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """A slope of light across the picture, a warm or cold cast, and fine noise; uint8 (H, W, 3) in and out."""
+    height, width, _ = image.shape
+    corner = rng.integers(109, 140, size=3)  # gains in 1/128 at the top left, top right and bottom left
+    across = np.arange(width) * (corner[1] - corner[0]) // width
+    down = np.arange(height) * (corner[2] - corner[0]) // height
+    gain = np.repeat(np.clip(corner[0] + across + down[:, None], 95, 150).astype(np.uint16), 3, axis=1)  # (H, 3 W)
+    strength = int(rng.integers(1, 8))
+    cast = np.tile((rng.integers(-8, 9, size=3) - strength).astype(np.int16), width)
+    noise = np.frombuffer(rng.bytes(image.size), dtype=np.uint8).reshape(height, -1).astype(np.uint16)
+    lit = (image.reshape(height, -1) * gain >> 7) + (noise * np.uint16(2 * strength + 1) >> 8)
+    lit = lit.astype(np.int16) + cast
+    return np.clip(lit, 0, 255).astype(np.uint8).reshape(image.shape)
