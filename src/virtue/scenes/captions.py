@@ -88,7 +88,9 @@ def short_queries(scene: Scene, rng: np.random.Generator) -> list[Query]:
     queries.append(Query(pair, frozenset((first, second))))
     queries.append(Query(f"{pair} {_any(PLACE_WORDINGS[place], rng)}", frozenset((first, second)), place))
     queries.append(Query(f"something {_any(PLACE_WORDINGS[place], rng)}", frozenset(), place))
-    queries.append(Query(_any((PLACE_NOUNS[place], place, f"a photo of {PLACE_NOUNS[place]}"), rng), frozenset(), place))
+    queries.append(
+        Query(_any((PLACE_NOUNS[place], place, f"a photo of {PLACE_NOUNS[place]}"), rng), frozenset(), place)
+    )
     return queries
 
 

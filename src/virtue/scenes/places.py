@@ -47,9 +47,8 @@ class _Canvas:
 
     def colour(self, base: Colour, spread: int = 18) -> Colour:
         """A random colour near `base`: one shift of all channels, and a smaller one of each."""
-        shift = self.rng.integers(-spread, spread + 1)
-        own = self.rng.integers(-spread // 2, spread // 2 + 1, size=3)
-        red, green, blue = (min(255, max(0, int(c + shift + d))) for c, d in zip(base, own, strict=True))
+        shift, *own = self.rng.integers(-spread, spread + 1, size=4).tolist()
+        red, green, blue = (min(255, max(0, c + shift + d // 2)) for c, d in zip(base, own, strict=True))
         return red, green, blue
 
     def pick(self, *colours: Colour) -> Colour:
@@ -81,9 +80,13 @@ class _Canvas:
     def ridge(self, colour: Colour, base: float, amplitude: float, bumps: float, bottom: float = 1.0) -> None:
         """A rolling silhouette (dunes, hills, waves) whose crest lies about `base`, filled down to `bottom`."""
         x = np.linspace(0, 1, 33)
-        y = base - amplitude * (0.7 * _wave(x * bumps + self.between(0, 1)) + 0.3 * _wave(x * bumps * 2.7 + self.between(0, 1)))
+        y = base - amplitude * (
+            0.7 * _wave(x * bumps + self.between(0, 1)) + 0.3 * _wave(x * bumps * 2.7 + self.between(0, 1))
+        )
         crest = [self.xy(a, b) for a, b in zip(x.tolist(), y.tolist(), strict=True)]
-        self.draw.polygon([*crest, (self.width, int(bottom * self.height)), (0, int(bottom * self.height))], fill=colour)
+        self.draw.polygon(
+            [*crest, (self.width, int(bottom * self.height)), (0, int(bottom * self.height))], fill=colour
+        )
 
     def disc(self, x: float, y: float, radius: float, fill: Colour | None, outline: Colour | None = None) -> None:
         """A circle; the radius is a fraction of the shorter side."""
@@ -111,7 +114,12 @@ class _Canvas:
         for _ in range(self.count(low, high)):
             x, y, size = self.between(0, 1), self.between(y1, y2), self.between(0.03, 0.07)
             for _ in range(4):
-                self.disc(x + self.between(-2, 2) * size, y + self.between(-0.4, 0.4) * size, size * self.between(0.5, 1), colour)
+                self.disc(
+                    x + self.between(-2, 2) * size,
+                    y + self.between(-0.4, 0.4) * size,
+                    size * self.between(0.5, 1),
+                    colour,
+                )
 
 
 def _wave(turns: np.ndarray) -> np.ndarray:
@@ -142,7 +150,13 @@ def _forest(c: _Canvas) -> None:
         shade = 1 - 0.25 * layer
         for _ in range(c.count(4, 7)):
             x, w = c.between(0, 1), c.between(0.012, 0.03) * (1 + layer * 0.5)
-            c.box(x - w, 0, x + w, ground + 0.03 * layer, c.colour((int(96 * shade), int(70 * shade), int(48 * shade)), 12))
+            c.box(
+                x - w,
+                0,
+                x + w,
+                ground + 0.03 * layer,
+                c.colour((int(96 * shade), int(70 * shade), int(48 * shade)), 12),
+            )
         for _ in range(c.count(7, 11)):
             leaf = c.colour((int(52 * shade), int(118 * shade), int(50 * shade)), 22)
             c.disc(c.between(0, 1), c.between(-0.05, 0.3), c.between(0.06, 0.14), leaf)
@@ -192,7 +206,15 @@ def _mountain(c: _Canvas) -> None:
         cap = c.between(0.35, 0.6)
         c.shape(c.colour((98, 110, 130), 16), (x, peak), (x - spread, foot), (x + spread, foot))
         low, s = peak + (foot - peak) * cap, spread * cap
-        c.shape(snow, (x, peak), (x - s, low), (x - s / 2, low - 0.05), (x, low + 0.03), (x + s / 2, low - 0.04), (x + s, low))
+        c.shape(
+            snow,
+            (x, peak),
+            (x - s, low),
+            (x - s / 2, low - 0.05),
+            (x, low + 0.03),
+            (x + s / 2, low - 0.04),
+            (x + s, low),
+        )
     ground = c.between(0.55, 0.68)
     c.ridge(snow, ground, c.between(0.02, 0.06), c.between(0.8, 2))
     c.ridge(c.colour((214, 226, 240), 8), ground + c.between(0.12, 0.2), 0.04, c.between(0.8, 2))
@@ -245,7 +267,12 @@ def _space(c: _Canvas) -> None:
         x, y, r = c.between(0, 1), c.between(0, 1), c.between(0.04, 0.14)
         body = c.pick((200, 120, 80), (90, 140, 200), (180, 170, 140), (150, 90, 170))
         c.disc(x, y, r, body)
-        c.disc(x - r * 0.25, y - r * 0.25, r * 0.6, c.colour((min(255, body[0] + 24), min(255, body[1] + 24), min(255, body[2] + 24)), 4))
+        c.disc(
+            x - r * 0.25,
+            y - r * 0.25,
+            r * 0.6,
+            c.colour((min(255, body[0] + 24), min(255, body[1] + 24), min(255, body[2] + 24)), 4),
+        )
         if c.count(0, 1):
             c.line(c.colour((210, 196, 160)), 0.012, (x - r * 1.7, y + r * 0.5), (x + r * 1.7, y - r * 0.5))
 
@@ -267,7 +294,9 @@ def _grass(c: _Canvas) -> None:
 def _road(c: _Canvas) -> None:
     horizon, vanish = c.between(0.25, 0.42), c.between(0.35, 0.65)
     c.gradient(c.pick((130, 180, 226), (176, 190, 204)), c.colour((222, 230, 236)), 0, horizon)
-    c.gradient(c.pick((140, 156, 92), (176, 160, 110), (110, 150, 90)), c.pick((110, 140, 80), (150, 140, 92)), horizon, 1)
+    c.gradient(
+        c.pick((140, 156, 92), (176, 160, 110), (110, 150, 90)), c.pick((110, 140, 80), (150, 140, 92)), horizon, 1
+    )
     c.grain(horizon, 1, 30, 10)
     left, right = c.between(-0.45, -0.1), c.between(1.1, 1.45)
     c.shape(c.colour((92, 94, 100), 14), (vanish - 0.04, horizon), (vanish + 0.04, horizon), (right, 1), (left, 1))
@@ -295,7 +324,10 @@ def _room(c: _Canvas) -> None:
     c.line((244, 242, 236), 0.016, (x + w / 2, y), (x + w / 2, y + w))
     c.line((244, 242, 236), 0.016, (x, y + w / 2), (x + w, y + w / 2))
     rug = c.between(0.2, 0.6)
-    c.draw.ellipse((*c.xy(rug - 0.3, floor + 0.1), *c.xy(rug + 0.45, floor + 0.25)), fill=c.pick((176, 80, 76), (80, 100, 150), (200, 180, 120)))
+    c.draw.ellipse(
+        (*c.xy(rug - 0.3, floor + 0.1), *c.xy(rug + 0.45, floor + 0.25)),
+        fill=c.pick((176, 80, 76), (80, 100, 150), (200, 180, 120)),
+    )
     sofa = c.pick((84, 110, 150), (160, 84, 74), (92, 130, 96), (130, 100, 140))
     left, top, wide = c.between(0, 0.45), floor - c.between(0.18, 0.24), c.between(0.42, 0.56)
     light = c.colour((min(255, sofa[0] + 22), min(255, sofa[1] + 22), min(255, sofa[2] + 22)), 4)
@@ -310,7 +342,9 @@ def _sunset(c: _Canvas) -> None:
     c.gradient(c.pick((90, 50, 120), (130, 50, 90), (60, 60, 130)), c.pick((255, 160, 70), (255, 130, 80)), 0, horizon)
     for _ in range(c.count(1, 5)):
         y, cx, w = c.between(0.05, horizon - 0.1), c.between(0, 1), c.between(0.1, 0.3)
-        c.draw.ellipse((*c.xy(cx - w, y), *c.xy(cx + w, y + 0.035)), fill=c.pick((220, 100, 100), (240, 140, 110), (150, 70, 110)))
+        c.draw.ellipse(
+            (*c.xy(cx - w, y), *c.xy(cx + w, y + 0.035)), fill=c.pick((220, 100, 100), (240, 140, 110), (150, 70, 110))
+        )
     c.disc(x, horizon - c.between(-0.02, 0.06), c.between(0.08, 0.13), c.colour((255, 226, 120), 10))
     c.gradient(c.pick((200, 100, 80), (170, 80, 90)), c.pick((40, 30, 80), (50, 30, 60)), horizon, 1)
     for _ in range(c.count(16, 30)):
@@ -337,7 +371,12 @@ def _volcano(c: _Canvas) -> None:
         kink = (x + a + (b - a) * m + c.between(-0.03, 0.03), top + (ground - top) * m)
         c.line(c.pick((255, 120, 30), (255, 80, 20)), 0.022, (x + a, top), kink, (x + b, ground))
     for _ in range(c.count(6, 16)):
-        c.disc(x + c.between(-0.25, 0.25), top - c.between(0, 0.2), c.between(0.005, 0.012), c.pick((255, 160, 40), (255, 90, 30)))
+        c.disc(
+            x + c.between(-0.25, 0.25),
+            top - c.between(0, 0.2),
+            c.between(0.005, 0.012),
+            c.pick((255, 160, 40), (255, 90, 30)),
+        )
     c.ridge(c.colour((44, 36, 38), 10), ground, 0.03, c.between(1, 3))
     c.grain(ground + 0.02, 1, 30, 14)
     for _ in range(c.count(1, 4)):
@@ -369,7 +408,9 @@ def _court(c: _Canvas) -> None:
         c.line(white, thick, spot(0.5, 0.26), spot(0.5, 0.74))
     else:  # basketball: centre circle, two keys
         x, y = spot(0.5, 0.5)
-        c.draw.ellipse((*c.xy(x - 0.13, y - 0.1), *c.xy(x + 0.13, y + 0.1)), outline=white, width=max(1, int(thick * c.width)))
+        c.draw.ellipse(
+            (*c.xy(x - 0.13, y - 0.1), *c.xy(x + 0.13, y + 0.1)), outline=white, width=max(1, int(thick * c.width))
+        )
         for v, deep in ((0, 0.24), (1, 0.76)):
             c.line(white, thick, spot(0.36, v), spot(0.36, deep), spot(0.64, deep), spot(0.64, v))
 

@@ -11,6 +11,7 @@ What is special:
   in front of/behind where the boxes' overlap is more than a fifth of the smaller box, the later drawn being in front.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -34,6 +35,7 @@ MIN_VISIBLE = 0.4  # of an object's own pixels
 MIN_AREA = 0.002  # visible pixels of an object, of the picture's
 CONE = 1.3
 COVERED = 0.2
+NEAR = 0.25  # of the objects stand beside or over an earlier one on purpose
 SMALLEST_SIDE = 32  # pixels
 _SHEET_COLUMNS, _CELL = 16, 112
 
@@ -98,7 +100,9 @@ def render(seed: int, split: Split = "train", width: int = 256, height: int = 25
     if seed < 0:
         raise ValueError(f"seed is {seed}; it must be 0 or more")
     if min(width, height) < SMALLEST_SIDE:
-        raise ValueError(f"a scene of {width} x {height} pixels is too small; each side must be at least {SMALLEST_SIDE}")
+        raise ValueError(
+            f"a scene of {width} x {height} pixels is too small; each side must be at least {SMALLEST_SIDE}"
+        )
     rng = np.random.default_rng([SPLITS[split], seed])
     place, names = _choose_words(rng, split)
     picture = paint(PLACES[place], rng, width, height)
@@ -117,7 +121,9 @@ def render(seed: int, split: Split = "train", width: int = 256, height: int = 25
     )
 
 
-def scenes(split: Split = "train", start: int = 0, count: int | None = None, width: int = 256, height: int = 256) -> Iterator[Scene]:
+def scenes(
+    split: Split = "train", start: int = 0, count: int | None = None, width: int = 256, height: int = 256
+) -> Iterator[Scene]:
     """Streams the scenes of seeds `start`, `start + 1`, ...; without a count, for ever."""
     seed = start
     while count is None or seed < start + count:
@@ -189,31 +195,40 @@ def _held_out(place: int, names: list[int]) -> Iterator[tuple[str, str]]:
 
 
 @cache
-def _sprites() -> tuple[Image.Image, ...]:
-    """Every object's picture, RGBA, cropped; in the vocabulary's order."""
+def _sprites() -> tuple[tuple[Image.Image, Image.Image], ...]:
+    """Every object's cropped picture in full and half size, premultiplied RGBa; in the vocabulary's order."""
     with files("virtue.scenes").joinpath("data/sprites.png").open("rb") as file:
         sheet = Image.open(file).convert("RGBA")
-    cells = []
+    sprites = []
     for index in range(len(OBJECTS)):
         x, y = index % _SHEET_COLUMNS * _CELL, index // _SHEET_COLUMNS * _CELL
         cell = sheet.crop((x, y, x + _CELL, y + _CELL))
-        cells.append(cell.crop(cell.getchannel("A").getbbox()))
-    return tuple(cells)
+        full = cell.crop(cell.getchannel("A").getbbox()).convert("RGBa")
+        sprites.append((full, full.resize((-(-full.width // 2), -(-full.height // 2)), Image.Resampling.BILINEAR)))
+    return tuple(sprites)
 
 
 def _sprite(rng: np.random.Generator, name: int, shorter_side: int) -> Image.Image:
     """One object's picture at a random size, turn, flip and colour, RGBA."""
-    picture = _sprites()[name]
-    scale = (MIN_SIZE + (MAX_SIZE - MIN_SIZE) * float(rng.random())) * shorter_side / max(picture.size)
-    size = (max(4, round(picture.width * scale)), max(4, round(picture.height * scale)))
-    picture = picture.resize(size, Image.Resampling.BILINEAR)
-    if rng.integers(2):
-        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    picture = picture.rotate(int(rng.integers(-MAX_TURN, MAX_TURN + 1)), Image.Resampling.BILINEAR, expand=True)
-    pixels, table = np.array(picture), _colour_table(rng)
+    full, half = _sprites()[name]
+    longer_side = (MIN_SIZE + (MAX_SIZE - MIN_SIZE) * float(rng.random())) * shorter_side
+    source = full if longer_side > max(half.size) else half
+    flip = -1 if rng.integers(2) else 1
+    turned = _turn(source, longer_side / max(source.size), int(rng.integers(-MAX_TURN, MAX_TURN + 1)), flip)
+    pixels, table = np.array(turned.convert("RGBA")), _colour_table(rng)
     for channel in range(3):
         pixels[..., channel] = table[channel][pixels[..., channel]]
     return Image.fromarray(pixels)
+
+
+def _turn(picture: Image.Image, scale: float, degrees: int, flip: int) -> Image.Image:
+    """The picture scaled, turned about its centre and, where `flip` is -1, mirrored, in a frame just large enough."""
+    cos, sin = (round(f(math.radians(degrees)) * 4096) / 4096 for f in (math.cos, math.sin))  # alike on all machines
+    wide = math.ceil(scale * (picture.width * cos + picture.height * abs(sin)))
+    high = math.ceil(scale * (picture.height * cos + picture.width * abs(sin)))
+    a, b, c, d = flip * cos / scale, flip * sin / scale, -sin / scale, cos / scale  # from the frame back to the picture
+    x, y = (picture.width - a * wide - b * high) / 2, (picture.height - c * wide - d * high) / 2
+    return picture.transform((wide, high), Image.Transform.AFFINE, (a, b, x, c, d, y), Image.Resampling.BILINEAR)
 
 
 def _colour_table(rng: np.random.Generator) -> np.ndarray:
@@ -237,41 +252,41 @@ def _arrange(
         sprites: list[Image.Image] = []
         corners: list[tuple[int, int]] = []
         owner = np.full((height, width), -1, dtype=np.int8)
-        floors: list[float] = []
+        spare = np.zeros(0)  # pixels that each object may still lose, (objects so far,)
         for name in names:
             sprite = _sprite(rng, name, min(width, height))
-            mask = np.asarray(sprite.getchannel("A")) >= 128
-            floors.append(max(MIN_VISIBLE * np.count_nonzero(mask), least))
-            corner = _find_corner(rng, mask, owner, floors, corners)
-            if corner is None:
+            mask = np.asarray(sprite)[..., 3] >= 128
+            area = int(np.count_nonzero(mask))
+            found = _find_corner(rng, mask, owner, spare, corners) if area >= least else None
+            if found is None:
                 break
-            x, y = corner
+            (x, y), spare = found
             owner[y : y + mask.shape[0], x : x + mask.shape[1]][mask] = len(sprites)
+            spare = np.append(spare, area - max(MIN_VISIBLE * area, least))
             sprites.append(sprite)
-            corners.append(corner)
+            corners.append((x, y))
         else:
             return sprites, corners, owner
 
 
 def _find_corner(
-    rng: np.random.Generator, mask: np.ndarray, owner: np.ndarray, floors: list[float], corners: list[tuple[int, int]]
-) -> tuple[int, int] | None:
-    """A top-left corner where the new object, the last of `floors`, hides none of the earlier ones too much."""
+    rng: np.random.Generator, mask: np.ndarray, owner: np.ndarray, spare: np.ndarray, corners: list[tuple[int, int]]
+) -> tuple[tuple[int, int], np.ndarray] | None:
+    """A top-left corner (x, y) where a new object hides none of the earlier ones too much, and what they may lose then."""
     high, wide = mask.shape
     room_x, room_y = owner.shape[1] - wide, owner.shape[0] - high
-    if min(room_x, room_y) < 0 or np.count_nonzero(mask) < floors[-1]:
+    if min(room_x, room_y) < 0:
         return None
-    visible = np.bincount(owner.ravel() + 1, minlength=len(floors))[1 : len(floors)]
-    near = bool(corners) and rng.random() < 0.25  # on purpose beside or over an earlier object
+    near = bool(corners) and rng.random() < NEAR
     for _ in range(20):
         x, y = int(rng.integers(room_x + 1)), int(rng.integers(room_y + 1))
         if near:
             anchor = corners[int(rng.integers(len(corners)))]
             x = min(room_x, max(0, anchor[0] + int(rng.integers(-wide, wide + 1)) * 3 // 4))
             y = min(room_y, max(0, anchor[1] + int(rng.integers(-high, high + 1)) * 3 // 4))
-        hidden = np.bincount(owner[y : y + high, x : x + wide][mask] + 1, minlength=len(floors))[1 : len(floors)]
-        if np.all(visible - hidden >= floors[:-1]):
-            return x, y
+        hidden = np.bincount(owner[y : y + high, x : x + wide][mask] + 1, minlength=len(spare) + 1)[1:]
+        if np.all(hidden <= spare):
+            return (x, y), spare - hidden
     return None
 
 
