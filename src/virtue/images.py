@@ -1,8 +1,8 @@
 """Opens images from anywhere as upright RGB, and refuses what is broken or hostile in one sentence.
 
-Every source ends as the same kind of picture: first frame, turned as its EXIF orientation says, eight bits, transparency
-blended on white. Shapes: (H, W, C) with H the height, W the width, C the channels. Sizes are checked in the header, before
-anything is decoded, and no global setting of PIL is touched.
+Every source ends as the same kind of picture: first frame, turned as its EXIF orientation says, eight bits,
+transparency blended on white. Shapes: (H, W, C) with H the height, W the width, C the channels. Sizes are checked in
+the header, before anything is decoded, and no global setting of PIL is touched.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from urllib.parse import unquote_to_bytes
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from virtue.remote import ImageError, fetch
 
@@ -56,8 +56,8 @@ def open_image(source: ImageSource, *, allow_urls: bool = False, max_pixels: int
     """Opens an image as upright RGB.
 
     Args:
-        source: A path, the bytes of a file, an open file, a data URL, a PIL image, an array (H, W) or (H, W, C), or a tensor,
-            (C, H, W) or (H, W, C). Arrays hold integers from 0 to 255, uint16, bool, or floats from 0 to 1.
+        source: A path, the bytes of a file, an open file, a data URL, a PIL image, an array (H, W) or (H, W, C), or a
+            tensor, (C, H, W) or (H, W, C). Arrays hold integers from 0 to 255, uint16, bool, or floats from 0 to 1.
         allow_urls: Whether an `http(s)://` URL may be fetched; addresses that are not public are refused all the same.
         max_pixels: The largest width times height that is decoded.
 
@@ -111,8 +111,8 @@ def is_image_source(value: object) -> TypeGuard[ImageSource]:
 def image_key(source: ImageSource) -> Hashable:
     """A key that two sources share only if they are the same picture, so that it is computed once.
 
-    A file goes by path, time of change and size; bytes by their digest; an object in memory by its identity, so the key is good
-    while the object lives and nobody writes to it.
+    A file goes by path, time of change and size; bytes by their digest; an object in memory by its identity, so the key
+    is good while the object lives and nobody writes to it.
 
     Args:
         source: Anything `open_image` opens. It is not opened.
@@ -163,8 +163,8 @@ def _name(source: object) -> str:
         return str(source)
     if isinstance(source, bytes | bytearray | memoryview):
         return f"The image of {len(source):,} bytes"
-    if isinstance(source, Image.Image) and getattr(source, "filename", ""):
-        return str(source.filename)  # type: ignore[attr-defined]
+    if isinstance(source, ImageFile.ImageFile) and source.filename:
+        return str(source.filename)
     return f"The {type(source).__name__}"
 
 
@@ -180,11 +180,11 @@ def _read_data_url(url: str) -> bytes:
     head, comma, body = url.partition(",")
     if not comma:
         raise ImageError("The data URL has no comma; it should read data:image/png;base64,...")
-    data = unquote_to_bytes(body)
+    data = unquote_to_bytes(body.strip())
     if not head.lower().endswith(";base64"):
         return data
     try:
-        return base64.b64decode(data, validate=True)
+        return base64.b64decode(b"".join(data.split()), validate=True)
     except binascii.Error as error:
         raise ImageError(f"The data URL is not valid base64: {error}.") from error
 
@@ -225,7 +225,7 @@ def _open_stream(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
             image = Image.open(stream, formats=FORMATS)
     except Image.DecompressionBombError:
         raise ImageError(f"{name} has more pixels than PIL agrees to decode.") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise ImageError(f"{name} is not an image of a kind that is read ({', '.join(FORMATS)}).") from None
     except Exception as error:  # a broken file can raise almost anything in PIL's parsers
         raise ImageError(f"{name} cannot be read as an image: {error}.") from error
@@ -240,7 +240,12 @@ def _decode(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
     except Exception as error:  # as above
         raise ImageError(f"{name} is damaged: {error}.") from error
     turn = _TURNS.get(_orientation(image))
-    return image if turn is None else image.transpose(turn)
+    if turn is None:
+        return image
+    turned = image.transpose(turn)
+    # Its metadata still tell to turn it, and would once more wherever it is opened again.
+    turned.info = {key: value for key, value in image.info.items() if key == "transparency"}
+    return turned
 
 
 def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
@@ -309,7 +314,7 @@ def _tensor_to_array(tensor: Tensor, name: str) -> NDArray[Any]:
 def _from_array(array: NDArray[Any], name: str, max_pixels: int) -> Image.Image:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise ImageError(
-            f"{name} of shape {tuple(array.shape)} is not one image: give (height, width) or (height, width, 1, 3 or 4)."
+            f"{name} of shape {array.shape} is not one image: give (height, width) or (height, width, 1, 3 or 4)."
         )
     _check_size(array.shape[1], array.shape[0], name, max_pixels)
     if array.ndim == 3 and array.shape[2] == 1:

@@ -54,8 +54,8 @@ def as_item(value: object) -> Item:
     """Turns what a user hands in into an `Item`.
 
     Args:
-        value: An `Item`, a str (always text, never a path), a dict with the fields of an `Item`, or an image as a `Path`, PIL image,
-            array, tensor, bytes or open file.
+        value: An `Item`, a str (always text, never a path), a dict with the fields of an `Item`, or an image as a
+            `Path`, PIL image, array, tensor, bytes or open file.
 
     Raises:
         ValueError: If it is none of these, or makes no sense as an item.
@@ -69,7 +69,7 @@ def as_item(value: object) -> Item:
     if is_image_source(value):
         return Item(image=value)
     raise ValueError(
-        f"Cannot embed a {type(value).__name__}: give a str, an image, an Item or a dict with text, image, prompt, instruction."
+        f"Cannot embed a {type(value).__name__}: give a str, an image, an Item or a dict with the fields of an Item."
     )
 
 

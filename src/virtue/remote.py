@@ -49,7 +49,7 @@ def fetch(url: str, *, max_bytes: int = MAX_BYTES, timeout: float = TIMEOUT) -> 
         The body of the answer.
 
     Raises:
-        ImageError: If the URL is not fit to be fetched, leads to an address that is not public, or fails, or is too large or slow.
+        ImageError: If the URL is malformed, leads to an address that is not public, fails, or is too large or slow.
     """
     deadline = time.monotonic() + timeout
     target = url
@@ -103,7 +103,7 @@ def _split(url: str) -> tuple[SplitResult, str, int]:
 
 @contextlib.contextmanager
 def _connected(host: str, port: int, secure: bool, deadline: float) -> Iterator[socket.socket]:
-    """A connection to a checked address of the host, which is cut at the deadline even in the middle of a slow answer."""
+    """A connection to a checked address of the host, cut at the deadline even in the middle of a slow answer."""
     sock = _connect(_public_addresses(host, port), port, deadline)
     if secure:
         sock = ssl.create_default_context().wrap_socket(sock, server_hostname=host)
