@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import io
 import sys
 import threading
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard
 from urllib.parse import unquote_to_bytes
@@ -36,7 +37,7 @@ ImageSource: TypeAlias = "str | Path | bytes | BinaryIO | Image.Image | NDArray[
 MAX_PIXELS = 100_000_000
 """More pixels than this are refused by default: as RGB they would take 300 MB."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "MPO", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 """What is read. PIL knows more, but some of it starts other programs or is seldom attacked and seldom mended."""
 
 _EXIF_ORIENTATION = 0x0112
@@ -220,8 +221,7 @@ def _open_stream(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
         raise ImageError(f"{name} is empty.")
     stream.seek(0)
     try:
-        with _WARNINGS_LOCK, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quietly():
             image = Image.open(stream, formats=FORMATS)
     except Image.DecompressionBombError:
         raise ImageError(f"{name} has more pixels than PIL agrees to decode.") from None
@@ -236,7 +236,9 @@ def _decode(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
     """The picture decoded and turned upright, if its header does not promise too much."""
     _check_size(image.width, image.height, name, max_pixels)
     try:
-        image.load()
+        # A TIFF reads, and warns of, the rest of its tags here; the other formats may be decoded side by side.
+        with _quietly() if image.format == "TIFF" else contextlib.nullcontext():
+            image.load()
     except Exception as error:  # as above
         raise ImageError(f"{name} is damaged: {error}.") from error
     turn = _TURNS.get(_orientation(image))
@@ -248,6 +250,14 @@ def _decode(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
     return turned
 
 
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keeps PIL's warnings from the user: what matters of them becomes an error here, the rest is about metadata."""
+    with _WARNINGS_LOCK, warnings.catch_warnings():  # the filters are global, so one thread at a time
+        warnings.simplefilter("ignore")
+        yield
+
+
 def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise ImageError(f"{name} has no pixels: its size is {width} x {height}.")
@@ -257,8 +267,7 @@ def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        with _WARNINGS_LOCK, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quietly():
             return int(image.getexif().get(_EXIF_ORIENTATION, 1))
     except Exception:  # a broken EXIF block says nothing of the pixels
         return 1

@@ -119,8 +119,7 @@ def from_polygons(polygons: Sequence[Any] | NDArray[Any], width: int, height: in
 
     width, height = _drawable_size(width, height)
     outlines = [_outline(polygon, width, height) for polygon in _split(polygons)]
-    filled: NDArray[np.uint8] = coco.decode(coco.merge(coco.frPyObjects(outlines, height, width)))
-    return filled.astype(bool)
+    return from_rle(coco.merge(coco.frPyObjects(outlines, height, width)))
 
 
 def whole_size(width: object, height: object) -> tuple[int, int]:
