@@ -1,7 +1,7 @@
 """Whole-image captions and short queries of a scene; region captions are in `region_captions` and offered here too.
 
-Every text is true of its scene by construction. A `Query` also carries what it asks for, so that its truth can be computed
-against any other scene: several pictures of one batch may answer "a dog on a beach".
+Every text is true of its scene by construction. A `Query` also carries what it asks for, so that its truth can be
+computed against any other scene: several pictures of one batch may answer "a dog on a beach".
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from virtue.scenes.region_captions import Elements, RegionSample, region_caption, region_samples, reword
-from virtue.scenes.renderer import Scene
+from virtue.scenes.renderer import SPLITS, Scene
 from virtue.scenes.vocabulary import PLACE_NOUNS, PLACE_WORDINGS, RELATION_WORDINGS, noun_phrase
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Query",
     "RegionSample",
     "canonical_caption",
+    "caption_rng",
     "matches",
     "region_caption",
     "region_samples",
@@ -46,6 +47,11 @@ class Query:
     place: str | None = None
 
 
+def caption_rng(scene: Scene) -> np.random.Generator:
+    """The scene's own stream of random words, the same whenever the scene is evaluated or written."""
+    return np.random.default_rng([SPLITS[scene.split], scene.seed, 1])
+
+
 def matches(query: Query, scene: Scene) -> bool:
     """Whether a scene shows what the query asks for."""
     shown = {thing.name for thing in scene.objects}
@@ -58,7 +64,7 @@ def canonical_caption(scene: Scene) -> str:
 
 
 def scene_caption(scene: Scene, rng: np.random.Generator) -> str:
-    """A whole-image caption in a random wording: a list of all objects in random order, or sentences with a relation."""
+    """A whole-image caption in a random wording: all objects listed in random order, sometimes with a relation."""
     names = [scene.objects[i].name for i in rng.permutation(len(scene.objects))]
     place = _any(PLACE_WORDINGS[scene.place], rng)
     if scene.relations and rng.integers(4) == 0:

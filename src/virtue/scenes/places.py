@@ -1,15 +1,11 @@
-"""Paints the fourteen places. Every seed gives other colours, horizons and shapes, so a place is a look, not a picture.
-
-Only integers, additions and products of floats, and Pillow's integer drawing are used (a parabola stands in for the
-sine), so that a seed gives the same pixels on every machine. All positions are pixels, colours RGB in [0, 255].
-"""
+"""Paints the fourteen places. Every seed gives other colours, horizons and shapes: a place is a look, not a picture."""
 
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw
+from PIL import Image
 
-Colour = tuple[int, int, int]
+from virtue.scenes.canvas import Canvas
 
 
 def paint(place: str, rng: np.random.Generator, width: int, height: int) -> Image.Image:
@@ -24,112 +20,12 @@ def paint(place: str, rng: np.random.Generator, width: int, height: int) -> Imag
     Returns:
         An RGB image.
     """
-    canvas = _Canvas(rng, width, height)
+    canvas = Canvas(rng, width, height)
     _PAINTERS[place](canvas)
     return canvas.image
 
 
-class _Canvas:
-    """A picture being painted; positions are fractions of its width and height."""
-
-    def __init__(self, rng: np.random.Generator, width: int, height: int) -> None:
-        self.rng, self.width, self.height = rng, width, height
-        self.image = Image.new("RGB", (width, height))
-        self.draw = ImageDraw.Draw(self.image)
-
-    def between(self, low: float, high: float) -> float:
-        """A random number in [low, high)."""
-        return low + (high - low) * float(self.rng.random())
-
-    def count(self, low: int, high: int) -> int:
-        """A random whole number in [low, high]."""
-        return int(self.rng.integers(low, high + 1))
-
-    def colour(self, base: Colour, spread: int = 18) -> Colour:
-        """A random colour near `base`: one shift of all channels, and a smaller one of each."""
-        shift, *own = self.rng.integers(-spread, spread + 1, size=4).tolist()
-        red, green, blue = (min(255, max(0, c + shift + d // 2)) for c, d in zip(base, own, strict=True))
-        return red, green, blue
-
-    def pick(self, *colours: Colour) -> Colour:
-        """A random colour near one of these."""
-        return self.colour(colours[self.count(0, len(colours) - 1)])
-
-    def xy(self, x: float, y: float) -> tuple[int, int]:
-        """Fractions to pixels."""
-        return int(x * self.width), int(y * self.height)
-
-    def gradient(self, top: Colour, bottom: Colour, y1: float = 0.0, y2: float = 1.0) -> None:
-        """A vertical blend from `top` to `bottom` between two heights."""
-        first, last = int(y1 * self.height), max(int(y2 * self.height), int(y1 * self.height) + 1)
-        share = np.linspace(0, 1, last - first)[:, None]
-        column = (np.array(top) * (1 - share) + np.array(bottom) * share).astype(np.uint8)[:, None]  # (rows, 1, 3)
-        self.image.paste(Image.fromarray(column).resize((self.width, last - first)), (0, first))
-
-    def grain(self, y1: float, y2: float, cells: int, strength: int) -> None:
-        """Soft random blotches of light and dark between two heights; more cells make finer ones."""
-        first, last = int(y1 * self.height), int(y2 * self.height)
-        if last <= first:
-            return
-        rows = max(2, cells * (last - first) // self.width)
-        field = self.rng.integers(128 - strength, 129 + strength, size=(rows, cells), dtype=np.uint8)
-        blotches = Image.fromarray(field).resize((self.width, last - first), Image.Resampling.BILINEAR)
-        area = self.image.crop((0, first, self.width, last))
-        self.image.paste(ImageChops.add(area, Image.merge("RGB", [blotches] * 3), 1, -128), (0, first))
-
-    def ridge(self, colour: Colour, base: float, amplitude: float, bumps: float, bottom: float = 1.0) -> None:
-        """A rolling silhouette (dunes, hills, waves) whose crest lies about `base`, filled down to `bottom`."""
-        x = np.linspace(0, 1, 33)
-        y = base - amplitude * (
-            0.7 * _wave(x * bumps + self.between(0, 1)) + 0.3 * _wave(x * bumps * 2.7 + self.between(0, 1))
-        )
-        crest = [self.xy(a, b) for a, b in zip(x.tolist(), y.tolist(), strict=True)]
-        self.draw.polygon(
-            [*crest, (self.width, int(bottom * self.height)), (0, int(bottom * self.height))], fill=colour
-        )
-
-    def disc(self, x: float, y: float, radius: float, fill: Colour | None, outline: Colour | None = None) -> None:
-        """A circle; the radius is a fraction of the shorter side."""
-        r = radius * min(self.width, self.height)
-        px, py = x * self.width, y * self.height
-        self.draw.ellipse((px - r, py - r, px + r, py + r), fill=fill, outline=outline)
-
-    def box(self, x1: float, y1: float, x2: float, y2: float, fill: Colour) -> None:
-        """A filled rectangle."""
-        left, right = sorted((x1, x2))
-        top, bottom = sorted((y1, y2))
-        self.draw.rectangle((*self.xy(left, top), *self.xy(right, bottom)), fill=fill)
-
-    def shape(self, fill: Colour, *corners: tuple[float, float]) -> None:
-        """A filled polygon."""
-        self.draw.polygon([self.xy(*corner) for corner in corners], fill=fill)
-
-    def line(self, colour: Colour, width: float, *corners: tuple[float, float]) -> None:
-        """A stroke through these corners; its width is a fraction of the shorter side."""
-        pixels = max(1, int(width * min(self.width, self.height)))
-        self.draw.line([self.xy(*corner) for corner in corners], fill=colour, width=pixels)
-
-    def clouds(self, low: int, high: int, colour: Colour, y1: float, y2: float) -> None:
-        """A few clouds of overlapping ellipses."""
-        for _ in range(self.count(low, high)):
-            x, y, size = self.between(0, 1), self.between(y1, y2), self.between(0.03, 0.07)
-            for _ in range(4):
-                self.disc(
-                    x + self.between(-2, 2) * size,
-                    y + self.between(-0.4, 0.4) * size,
-                    size * self.between(0.5, 1),
-                    colour,
-                )
-
-
-def _wave(turns: np.ndarray) -> np.ndarray:
-    """Looks like a sine of `turns` whole turns, from two parabolas."""
-    phase = turns - np.floor(turns)
-    half = 2 * phase - np.floor(2 * phase)
-    return np.where(phase < 0.5, 1.0, -1.0) * 4 * half * (1 - half)
-
-
-def _beach(c: _Canvas) -> None:
+def _beach(c: Canvas) -> None:
     horizon = c.between(0.22, 0.42)
     shore = horizon + c.between(0.12, 0.24)
     c.gradient(c.colour((70, 160, 235)), c.colour((190, 226, 246)), 0, horizon)
@@ -143,7 +39,7 @@ def _beach(c: _Canvas) -> None:
         c.disc(c.between(0, 1), c.between(shore + 0.05, 1), 0.006, c.colour((205, 176, 120), 25))
 
 
-def _forest(c: _Canvas) -> None:
+def _forest(c: Canvas) -> None:
     ground = c.between(0.6, 0.78)
     c.gradient(c.colour((120, 160, 120)), c.colour((60, 100, 62)), 0, ground)
     for layer in range(3):
@@ -164,7 +60,7 @@ def _forest(c: _Canvas) -> None:
     c.grain(ground, 1, 40, 16)
 
 
-def _desert(c: _Canvas) -> None:
+def _desert(c: Canvas) -> None:
     horizon = c.between(0.3, 0.5)
     c.gradient(c.pick((236, 170, 110), (120, 180, 230)), c.colour((250, 222, 170)), 0, horizon + 0.15)
     if c.count(0, 1):
@@ -174,7 +70,7 @@ def _desert(c: _Canvas) -> None:
         c.ridge(dune, horizon + 0.13 * layer, c.between(0.03, 0.09), c.between(0.7, 2.2))
 
 
-def _city(c: _Canvas) -> None:
+def _city(c: Canvas) -> None:
     street = c.between(0.78, 0.9)
     c.gradient(c.colour((10, 12, 40), 10), c.pick((44, 40, 92), (78, 40, 90)), 0, street)
     for layer in range(2):
@@ -188,7 +84,7 @@ def _city(c: _Canvas) -> None:
     c.line(c.colour((210, 190, 90)), 0.008, (0, (street + 1) / 2), (1, (street + 1) / 2))
 
 
-def _windows(c: _Canvas, x1: float, y1: float, x2: float, y2: float) -> None:
+def _windows(c: Canvas, x1: float, y1: float, x2: float, y2: float) -> None:
     columns, rows = max(2, int((x2 - x1) / 0.035)), int((y2 - y1) / 0.06)
     lit = c.rng.random((rows, columns)) < 0.55
     light = c.pick((250, 214, 120), (240, 236, 190), (150, 200, 240))
@@ -197,7 +93,7 @@ def _windows(c: _Canvas, x1: float, y1: float, x2: float, y2: float) -> None:
         c.box(x, y, x + 0.016, y + 0.024, light)
 
 
-def _mountain(c: _Canvas) -> None:
+def _mountain(c: Canvas) -> None:
     c.gradient(c.pick((70, 130, 210), (130, 160, 190)), c.colour((214, 230, 244)), 0, 0.7)
     snow = c.colour((240, 245, 250), 8)
     for layer in range(c.count(2, 4)):
@@ -222,7 +118,7 @@ def _mountain(c: _Canvas) -> None:
         c.disc(c.between(0, 1), c.between(0, 1), 0.006, (252, 252, 255))
 
 
-def _kitchen(c: _Canvas) -> None:
+def _kitchen(c: Canvas) -> None:
     edge = c.between(0.3, 0.46)
     tile, gap = c.pick((222, 232, 230), (190, 214, 226), (236, 222, 200)), c.between(0.08, 0.14)
     c.box(0, 0, 1, edge, tile)
@@ -241,7 +137,7 @@ def _kitchen(c: _Canvas) -> None:
     c.box(0, edge - 0.015, 1, edge + 0.012, dark)
 
 
-def _water(c: _Canvas) -> None:
+def _water(c: Canvas) -> None:
     c.gradient(c.pick((70, 190, 220), (60, 170, 200)), c.pick((6, 50, 110), (4, 66, 96)))
     for _ in range(c.count(2, 5)):
         x, w, lean = c.between(0, 1), c.between(0.02, 0.06), c.between(-0.3, 0.3)
@@ -257,7 +153,7 @@ def _water(c: _Canvas) -> None:
         c.disc(c.between(0, 1), c.between(0, 0.9), c.between(0.006, 0.022), None, c.colour((190, 232, 244), 12))
 
 
-def _space(c: _Canvas) -> None:
+def _space(c: Canvas) -> None:
     c.gradient(c.colour((8, 6, 22), 6), c.pick((24, 10, 48), (8, 18, 50), (30, 8, 34)))
     c.grain(0, 1, 5, 16)
     for x, y, light in c.rng.random((c.count(70, 160), 3)).tolist():
@@ -277,7 +173,7 @@ def _space(c: _Canvas) -> None:
             c.line(c.colour((210, 196, 160)), 0.012, (x - r * 1.7, y + r * 0.5), (x + r * 1.7, y - r * 0.5))
 
 
-def _grass(c: _Canvas) -> None:
+def _grass(c: Canvas) -> None:
     horizon = c.between(0.2, 0.42)
     c.gradient(c.colour((96, 176, 240)), c.colour((206, 232, 248)), 0, horizon + 0.06)
     c.clouds(1, 4, c.colour((248, 250, 252), 6), 0.03, horizon * 0.8)
@@ -291,7 +187,7 @@ def _grass(c: _Canvas) -> None:
         c.line(blade, 0.005, (x, y), (x + 0.006, y - 0.03))
 
 
-def _road(c: _Canvas) -> None:
+def _road(c: Canvas) -> None:
     horizon, vanish = c.between(0.25, 0.42), c.between(0.35, 0.65)
     c.gradient(c.pick((130, 180, 226), (176, 190, 204)), c.colour((222, 230, 236)), 0, horizon)
     c.gradient(
@@ -312,7 +208,7 @@ def _road(c: _Canvas) -> None:
         c.shape(yellow, (x1 - w1, y1), (x1 + w1, y1), (x2 + w2, y2), (x2 - w2, y2))
 
 
-def _room(c: _Canvas) -> None:
+def _room(c: Canvas) -> None:
     floor = c.between(0.62, 0.76)
     wall = c.pick((214, 200, 176), (186, 206, 196), (206, 186, 196), (190, 200, 220))
     c.box(0, 0, 1, floor, wall)
@@ -337,7 +233,7 @@ def _room(c: _Canvas) -> None:
         c.box(side, top + 0.06, side + 0.07, floor + 0.06, sofa)
 
 
-def _sunset(c: _Canvas) -> None:
+def _sunset(c: Canvas) -> None:
     horizon, x = c.between(0.42, 0.6), c.between(0.2, 0.8)
     c.gradient(c.pick((90, 50, 120), (130, 50, 90), (60, 60, 130)), c.pick((255, 160, 70), (255, 130, 80)), 0, horizon)
     for _ in range(c.count(1, 5)):
@@ -357,7 +253,7 @@ def _sunset(c: _Canvas) -> None:
         c.line(c.colour((110, 60, 90), 16), 0.006, (cx - w, y), (cx + w, y))
 
 
-def _volcano(c: _Canvas) -> None:
+def _volcano(c: Canvas) -> None:
     ground, x, top = c.between(0.66, 0.78), c.between(0.25, 0.75), c.between(0.2, 0.32)
     c.gradient(c.colour((58, 30, 40), 12), c.pick((180, 80, 50), (150, 70, 66)), 0, ground)
     for _ in range(c.count(5, 9)):
@@ -384,7 +280,7 @@ def _volcano(c: _Canvas) -> None:
         c.line(lava, 0.014, (a - 0.1, y), (a, y + c.between(-0.03, 0.03)), (a + 0.1, y))
 
 
-def _court(c: _Canvas) -> None:
+def _court(c: Canvas) -> None:
     outer = c.pick((46, 110, 70), (60, 90, 160), (176, 120, 70), (150, 70, 60))
     inner = c.pick((190, 96, 62), (50, 110, 180), (208, 150, 90), (80, 140, 90))
     c.box(0, 0, 1, 1, outer)
@@ -415,7 +311,7 @@ def _court(c: _Canvas) -> None:
             c.line(white, thick, spot(0.36, v), spot(0.36, deep), spot(0.64, deep), spot(0.64, v))
 
 
-_PAINTERS: dict[str, Callable[[_Canvas], None]] = {
+_PAINTERS: dict[str, Callable[[Canvas], None]] = {
     "on a beach": _beach,
     "in a forest": _forest,
     "in a desert": _desert,

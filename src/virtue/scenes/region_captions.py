@@ -1,21 +1,23 @@
 """Ten captions for a pointed-at object: one is true, and only a look at the visual prompt tells which.
 
 A caption says "{object} {relation} {other object} {place}". Nine distractors come with it: three swap the object, three
-the relation, three the place. If each changed one word of the true caption, the true one would be the centre of the ten,
-and a guesser that takes the commonest word of every slot would be right without seeing the picture. So:
+the relation, three the place. If each changed one word of the true caption, the true one would be the centre of the
+ten, and taking the commonest word of every slot would find it without seeing the picture. So:
 
 1. One decoy is drawn for each slot: another object o' (one of the picture where there is one, by preference one that
-   really stands in the relation, or its opposite, to the same other object), the opposite relation r', another place p'.
-2. The eight captions {o, o'} x {r, r'} x {p, p'} are one true caption and seven distractors: o', r' and p' swapped alone,
-   in twos, and all three. Every value occurs four times and any of the eight could be the true one: swapping the names of
-   o and o', r and r', p and p' maps the eight onto themselves.
+   really stands in the relation, or its opposite, to the same other object), the opposite relation r', another place
+   p'.
+2. The eight captions {o, o'} x {r, r'} x {p, p'} are one true caption and seven distractors: o', r' and p' swapped
+   alone, in twos, and all three. Every value occurs four times and any of the eight could be the true one: exchanging
+   o and o', r and r', or p and p' maps the eight onto themselves.
 3. Two more captions bring a third object and a third relation. They sit on a random corner of the other slots, so they
    point at no corner.
 4. A decoy is held out of training exactly where the true word is, so the held-out pairs tell nothing either.
 
-Whoever sees only the ten captions can do no better than one in eight (12.5 %). The kinds: "object" is o' alone, one of the
-twos, and the third object; "relation" is r' alone, one of the twos, and the third relation; "place" is p' alone, one of
-the twos, and all three. A distractor always differs from the truth in the slot that its kind names.
+Whoever sees only the ten captions can do no better than one in eight (12.5 %); `guesser` measures it. The kinds:
+"object" is o' alone, one of the twos, and the third object; "relation" is r' alone, one of the twos, and the third
+relation; "place" is p' alone, one of the twos, and all three. A distractor always differs from the truth in the slot
+that its kind names.
 """
 
 from collections.abc import Sequence
@@ -194,12 +196,11 @@ def _decoy_objects(scene: Scene, relation: Relation, truth: Elements, rng: np.ra
     chosen = [object_id(scene.objects[i].name) for i in present[:2]]
     if len(chosen) == 2:
         return chosen
-    alike = (held_out_places()[:, truth.place] == held_out_places()[truth.object, truth.place]) & (
-        held_out_objects()[:, truth.other] == held_out_objects()[truth.object, truth.other]
-    )
-    taken = {object_id(thing.name) for thing in scene.objects}
-    absent = [i for i in np.flatnonzero(alike).tolist() if i not in taken]
-    return chosen + [int(i) for i in rng.choice(absent, size=2 - len(chosen), replace=False)]
+    alike = 1.0 * (held_out_places()[:, truth.place] == held_out_places()[truth.object, truth.place])
+    alike += held_out_objects()[:, truth.other] == held_out_objects()[truth.object, truth.other]
+    alike[[object_id(thing.name) for thing in scene.objects]] = -1
+    order = np.argsort(-alike - 0.5 * rng.random(len(alike)), kind="stable")  # a random one of the most alike
+    return chosen + order[: 2 - len(chosen)].tolist()
 
 
 def _decoy_place(truth: Elements, decoy: int, rng: np.random.Generator) -> int:

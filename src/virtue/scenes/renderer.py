@@ -1,11 +1,11 @@
 """Draws scenes: two to five emoji objects on a painted place, with exact masks, boxes and relations.
 
 What is special:
-- `render(seed, split)` is a pure function: the same seed gives the same picture on every machine. The random numbers are
-  numpy's PCG64 integers and uniforms only, the drawing is Pillow's and integer arithmetic. The two splits draw from
-  disjoint streams.
+- `render(seed, split)` is a pure function: a seed gives the same picture on every machine. Random numbers are the
+  integers and uniforms of numpy's PCG64, drawing is Pillow's and integer arithmetic. The splits draw from disjoint
+  streams.
 - Training scenes never show a held-out pair (`vocabulary`); three test scenes in four or more do.
-- Masks hold the pixels that can be seen, boxes are tight around them (XYXY, source pixels, the far edges exclusive), and
+- Masks hold the pixels that can be seen, boxes are tight around them (XYXY, source pixels, far edges exclusive), and
   relations follow from these visible boxes alone, so anyone can check them:
   left/right of where |dx| > 1.3 |dy| between box centres, above/below where |dy| > 1.3 |dx|, nothing between the cones;
   in front of/behind where the boxes' overlap is more than a fifth of the smaller box, the later drawn being in front.
@@ -236,7 +236,8 @@ def _colour_table(rng: np.random.Generator) -> np.ndarray:
     contrast, brightness = int(rng.integers(205, 307)), int(rng.integers(-26, 27))  # contrast in 1/256
     tints = rng.integers(238, 275, size=(3, 1))  # gains in 1/256
     toned = np.clip((np.arange(256) - 128) * contrast // 256 + 128 + brightness, 0, 255)
-    return np.minimum(toned * tints // 256, 255).astype(np.uint8)
+    table: np.ndarray = np.minimum(toned * tints // 256, 255).astype(np.uint8)
+    return table
 
 
 def _arrange(
@@ -272,7 +273,7 @@ def _arrange(
 def _find_corner(
     rng: np.random.Generator, mask: np.ndarray, owner: np.ndarray, spare: np.ndarray, corners: list[tuple[int, int]]
 ) -> tuple[tuple[int, int], np.ndarray] | None:
-    """A top-left corner (x, y) where a new object hides none of the earlier ones too much, and what they may lose then."""
+    """A top-left corner (x, y) where no earlier object is hidden too much, and what each may lose after that."""
     high, wide = mask.shape
     room_x, room_y = owner.shape[1] - wide, owner.shape[0] - high
     if min(room_x, room_y) < 0:
@@ -308,4 +309,5 @@ def _light(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     noise = np.frombuffer(rng.bytes(image.size), dtype=np.uint8).reshape(height, -1).astype(np.uint16)
     lit = (image.reshape(height, -1) * gain >> 7) + (noise * np.uint16(2 * strength + 1) >> 8)
     lit = lit.astype(np.int16) + cast
-    return np.clip(lit, 0, 255).astype(np.uint8).reshape(image.shape)
+    pixels: np.ndarray = np.clip(lit, 0, 255).astype(np.uint8)
+    return pixels.reshape(image.shape)

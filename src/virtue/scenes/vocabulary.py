@@ -1,7 +1,7 @@
 """The words of the drawn world, and which pairs of them training never shows.
 
-Objects, places and relations are read from `data/vocabulary.json`; a word's id is its position in `OBJECTS`, `PLACES` or
-`RELATIONS`. Two sets of pairs are held out for testing, 15 % of all (object, place) pairs and 15 % of all unordered
+Objects, places and relations are read from `data/vocabulary.json`; a word's id is its position in `OBJECTS`, `PLACES`
+or `RELATIONS`. Two sets of pairs are held out for testing, 15 % of all (object, place) pairs and 15 % of all unordered
 (object, object) pairs. Membership is a hash of the two words, so it is the same on every machine and does not change
 when words are added.
 """
