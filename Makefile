@@ -1,4 +1,5 @@
-# Two commands matter: `make demo` shows what this is, `make test` says whether it works. Both need Python >= 3.11, nothing else.
+# Two commands matter: `make demo` shows what this is, `make test` says whether it works.
+# Both need Python >= 3.11 and nothing else.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -42,7 +43,7 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "virtue needs Python 3.11 or newer, and $(PYTHON) is not: name a newer one with \`make PYTHON=/path/to/python3.11 ...\`." >&2; \
 		exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(CORE): $(BIN)/python pyproject.toml constraints.txt
 	$(INSTALL) -e .

@@ -137,9 +137,10 @@ def _sentence(error: Exception) -> str:
     """What went wrong, as one sentence for the person at the keyboard."""
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror.lower()}"
+    message = " ".join(str(error).split())
     if isinstance(error, INPUT_ERRORS):
-        return str(error)
-    return f"{type(error).__name__}: {error} (virtue --debug shows where)"
+        return message
+    return f"{type(error).__name__}: {message} (virtue --debug shows where)"
 
 
 def _say(sentence: str) -> None:
