@@ -1,0 +1,325 @@
+"""Brings an index up to date with its folder, so that it may be killed at any moment and simply run again.
+
+1. `scan` lists the images of the folder; their time of change and size tell which are new, changed, gone or as before.
+2. `load_batches` decodes what is new or changed, in threads, one batch ahead of the model.
+3. A batch is embedded and written in one commit: a kill loses the batch in hand, and the next run finds it missing.
+
+A batch ends at `batch_size` images or at `BATCH_PIXELS` pixels, whichever comes first, so memory does not grow with the
+folder or with the size of its images.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+from PIL import Image
+
+from virtue.images import open_image
+from virtue.index.regions import Region, RegionSettings, propose_regions
+from virtue.index.table import Index, Row
+
+if TYPE_CHECKING:
+    from virtue.embedder import Embedder
+
+T = TypeVar("T")
+Progress = Callable[[int, int], None]
+"""Called with the number of images done and the number to do."""
+
+SUFFIXES = frozenset(".jpg .jpeg .png .webp .gif .bmp .tif .tiff .avif .jp2 .ppm .pgm".split())
+READERS = 2
+BATCH_PIXELS = 64_000_000
+"""As RGB, 192 MB; one batch is in the model's hands and one waits."""
+
+COMMITS_UNTIL_COMPACTION = 256
+REMOVED_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An image that could not be indexed, and why. It is tried again by the next run."""
+
+    path: str
+    reason: str
+
+
+@dataclass
+class Summary:
+    """What a run did, in numbers of images.
+
+    Attributes:
+        added: New images.
+        updated: Images that had changed.
+        unchanged: Images that were indexed already.
+        removed: Images that are gone from the folder.
+        regions: Rows of regions that were written.
+        unreadable: What could not be indexed.
+    """
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    regions: int = 0
+    unreadable: list[Unreadable] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image as the folder lists it: path relative to the folder, nanoseconds since 1970, bytes."""
+
+    path: str
+    mtime_ns: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An image file, decoded; without an image if that failed, and why."""
+
+    file: ImageFile
+    image: Image.Image | None = None
+    reason: str = ""
+
+
+def build(index: Index, embedder: Embedder, *, batch_size: int = 32, progress: Progress | None = None) -> Summary:
+    """Embeds what is new or changed in the folder of an index, and removes what is gone.
+
+    Args:
+        index: The index, empty or not.
+        embedder: The model it was made with.
+        batch_size: Images per commit at most; as many can be lost when the process is killed.
+        progress: Is told how far it is, after every batch.
+
+    Returns:
+        What was done.
+
+    Raises:
+        ValueError: If the embedder is another model, or the batch size is not positive.
+        NotADirectoryError: If the folder is gone.
+        FileExistsError: If another process holds the lock file of the index.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+    index.check(embedder)
+    with _sole_writer(index.folder):
+        summary = Summary()
+        found = _readable_names(scan(index.root, index.folder), summary)
+        known = index.files()
+        _remove_gone(index, known, found, summary)
+        work = [file for file in found if known.get(file.path) != (file.mtime_ns, file.size)]
+        summary.unchanged = len(found) - len(work)
+        _write_all(index, embedder, work, known.keys(), batch_size, summary, progress)
+        index.optimize()
+    return summary
+
+
+def scan(root: Path, index_folder: Path) -> list[ImageFile]:
+    """All image files below a folder, by their suffix, in order of path; hidden files and folders are left out.
+
+    Args:
+        root: The folder.
+        index_folder: Where the index lies, which is left out too.
+
+    Raises:
+        NotADirectoryError: If there is no such folder.
+    """
+    if not root.is_dir():
+        raise NotADirectoryError(
+            f"The indexed folder {root} is gone; bring it back, or delete the index {index_folder}."
+        )
+    files = []
+    for place, folders, names in os.walk(root):
+        here = Path(place)
+        folders[:] = sorted(name for name in folders if name[0] != "." and here / name != index_folder)
+        for name in names:
+            path = here / name
+            if name[0] != "." and path.suffix.lower() in SUFFIXES and path.is_file():
+                status = path.stat()
+                files.append(ImageFile(path.relative_to(root).as_posix(), status.st_mtime_ns, status.st_size))
+    return sorted(files, key=lambda file: file.path)
+
+
+def load_batches(root: Path, files: Iterable[ImageFile], batch_size: int) -> Iterator[list[Loaded]]:
+    """Decodes the files in `READERS` threads and hands them out in batches, in order."""
+    batch: list[Loaded] = []
+    pixels = 0
+    for loaded in _in_threads(lambda file: _load(root, file), files):
+        batch.append(loaded)
+        pixels += loaded.image.width * loaded.image.height if loaded.image else 0
+        if len(batch) == batch_size or pixels >= BATCH_PIXELS:
+            yield batch
+            batch, pixels = [], 0
+    if batch:
+        yield batch
+
+
+def ahead(batches: Iterable[list[T]]) -> Iterator[list[T]]:
+    """Yields the same batches; the next one is made in a thread while the caller works on this one."""
+    source = iter(batches)
+    with ThreadPoolExecutor(1) as pool:
+        upcoming = pool.submit(next, source, None)
+        while (batch := upcoming.result()) is not None:
+            upcoming = pool.submit(next, source, None)
+            yield batch
+
+
+@contextmanager
+def _sole_writer(folder: Path) -> Iterator[None]:
+    """Holds the index for this process; the system lets go of it when the process ends, however it ends."""
+    owner = folder / "indexer.pid"
+    try:
+        lock = FileLock(folder / "indexer.lock").acquire(timeout=0)
+    except Timeout:
+        pid = owner.read_text().strip() if owner.exists() else "unknown"
+        raise FileExistsError(f"Process {pid} is writing to the index {folder}; wait until it is done.") from None
+    with lock:
+        owner.write_text(f"{os.getpid()}\n")
+        yield
+
+
+def _readable_names(files: list[ImageFile], summary: Summary) -> list[ImageFile]:
+    """The files whose names are text; the names of the others cannot be stored."""
+    good = []
+    for file in files:
+        try:
+            file.path.encode()
+            good.append(file)
+        except UnicodeEncodeError:
+            name = file.path.encode(errors="backslashreplace").decode()
+            summary.unreadable.append(Unreadable(name, "its name is not UTF-8, so it cannot be stored"))
+    return good
+
+
+def _remove_gone(index: Index, known: Iterable[str], found: list[ImageFile], summary: Summary) -> None:
+    here = {file.path for file in found}
+    gone = [path for path in known if path not in here]
+    for start in range(0, len(gone), REMOVED_AT_ONCE):
+        index.remove(gone[start : start + REMOVED_AT_ONCE])
+    summary.removed = len(gone)
+
+
+def _write_all(
+    index: Index,
+    embedder: Embedder,
+    work: list[ImageFile],
+    known: Iterable[str],
+    batch_size: int,
+    summary: Summary,
+    progress: Progress | None,
+) -> None:
+    """Steps 2 and 3. Changed files come first: replacing rows costs more than adding them, so they share batches."""
+    present = set(known)
+    work.sort(key=lambda file: (file.path not in present, file.path))
+    done = 0
+    for number, batch in enumerate(ahead(load_batches(index.root, work, batch_size)), start=1):
+        rows = _embed(batch, embedder, index.settings.regions, summary)
+        index.write(rows, [loaded.file.path for loaded in batch if loaded.file.path in present])
+        images = [row.path for row in rows if row.kind == "image"]
+        updated = sum(path in present for path in images)
+        summary.updated += updated
+        summary.added += len(images) - updated
+        summary.regions += len(rows) - len(images)
+        done += len(batch)
+        if number % COMMITS_UNTIL_COMPACTION == 0:
+            index.compact()
+        if progress is not None:
+            progress(done, len(work))
+
+
+def _embed(batch: list[Loaded], embedder: Embedder, regions: RegionSettings | None, summary: Summary) -> list[Row]:
+    """The rows of a batch; what cannot be read or embedded is noted in the summary."""
+    summary.unreadable += [Unreadable(loaded.file.path, loaded.reason) for loaded in batch if loaded.image is None]
+    readable = [loaded for loaded in batch if loaded.image is not None]
+    try:
+        return _rows(readable, embedder, regions)
+    except ValueError:
+        return [row for loaded in readable for row in _rows_or_reason(loaded, embedder, regions, summary)]
+
+
+def _rows_or_reason(loaded: Loaded, embedder: Embedder, regions: RegionSettings | None, summary: Summary) -> list[Row]:
+    """The rows of one image of a batch in which something was refused."""
+    try:
+        return _rows([loaded], embedder, regions)
+    except ValueError as error:
+        summary.unreadable.append(Unreadable(loaded.file.path, str(error)))
+        return []
+
+
+def _rows(batch: list[Loaded], embedder: Embedder, regions: RegionSettings | None) -> list[Row]:
+    images = [loaded.image for loaded in batch]
+    if not images:
+        return []
+    if regions is None:
+        vectors = embedder.encode_document(images, batch_size=len(images))
+        return [_image_row(loaded, vector) for loaded, vector in zip(batch, vectors, strict=True)]
+    return [row for loaded in batch for row in _rows_with_regions(loaded, embedder, regions)]
+
+
+def _rows_with_regions(loaded: Loaded, embedder: Embedder, settings: RegionSettings) -> list[Row]:
+    view = embedder.open(loaded.image)
+    regions = propose_regions(view, settings)
+    vectors = view.encode([None, *(region.mask for region in regions)])
+    rows = [_image_row(loaded, vectors[0])]
+    for number, (region, vector) in enumerate(zip(regions, vectors[1:], strict=True)):
+        rows.append(_region_row(rows[0], number, region, vector))
+    return rows
+
+
+def _image_row(loaded: Loaded, vector: NDArray[np.float32]) -> Row:
+    file, image = loaded.file, loaded.image
+    assert image is not None
+    return Row(
+        id=file.path,
+        path=file.path,
+        mtime_ns=file.mtime_ns,
+        size=file.size,
+        width=image.width,
+        height=image.height,
+        kind="image",
+        box=None,
+        rle=None,
+        score=None,
+        vector=vector,
+    )
+
+
+def _region_row(image: Row, number: int, region: Region, vector: NDArray[np.float32]) -> Row:
+    return replace(
+        image,
+        id=f"{image.path}#{number}",
+        kind="region",
+        box=region.box,
+        rle=json.dumps(region.mask.to_rle()),
+        score=region.quality,
+        vector=vector,
+    )
+
+
+def _load(root: Path, file: ImageFile) -> Loaded:
+    try:
+        return Loaded(file, open_image(root / file.path))
+    except (OSError, ValueError) as error:
+        return Loaded(file, reason=str(error))
+
+
+def _in_threads(function: Callable[[ImageFile], Loaded], files: Iterable[ImageFile]) -> Iterator[Loaded]:
+    """Like `map`, in `READERS` threads that are never more than a few results ahead."""
+    waiting: deque[Future[Loaded]] = deque()
+    with ThreadPoolExecutor(READERS) as pool:
+        for file in files:
+            waiting.append(pool.submit(function, file))
+            if len(waiting) > READERS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
