@@ -1,0 +1,99 @@
+"""`VirtueConfig`: a vision-language model, a SAM-2 beside it, and how the two meet.
+
+Three fields say where a checkpoint follows the authors' released code instead of what was meant. Their defaults are right;
+`VirtueConfig.as_released()` holds the values that the released weights were trained with, and the loader of the released
+layout sets them. `docs/checkpoints.md` explains each with what it costs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+
+PositionRule = Literal["image_frame", "released"]
+
+
+@strict
+class VirtueConfig(PreTrainedConfig):
+    """Configuration of a `VirtueModel`.
+
+    Args:
+        vlm_config: Configuration of the vision-language model (Qwen2-VL, Qwen2.5-VL or Qwen3-VL).
+        sam_config: Configuration of the `Sam2Model`, or None for an embedder without a segmentation stream (VLM2Vec).
+        connector_stride: Side, in cells of SAM-2's feature map, of the square that one segmentation token summarises.
+        points_per_side: An image without a visual prompt gets a grid of this many positive points per side.
+        template: Name of the text template the weights were trained on, a key of `virtue.templates.TEMPLATES`.
+        position_rule: "image_frame" gives image tokens M-RoPE rows and columns and stands each segmentation token where it
+            looks; "released" counts 0 for every segmentation token and 256, 257, ... for the rest, on all three axes.
+        double_normalization: Feed SAM-2 the picture the VLM's processor shrank and normalised, normalised once more.
+        unscaled_boxes: Read boxes in source pixels as if every image were as large as SAM-2's input.
+        trained_on: What the weights were trained on, in a sentence for users.
+    """
+
+    model_type = "virtue"
+    sub_configs = {"vlm_config": AutoConfig, "sam_config": AutoConfig}  # noqa: RUF012 - the name transformers looks for
+
+    vlm_config: dict[str, Any] | PreTrainedConfig | None = None
+    sam_config: dict[str, Any] | PreTrainedConfig | None = None
+    connector_stride: int = 4
+    points_per_side: int = 3
+    template: str = "virtue"
+    position_rule: str = "image_frame"
+    double_normalization: bool = False
+    unscaled_boxes: bool = False
+    trained_on: str | None = None
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Turn the nested dictionaries of a `config.json` into configurations and check the settings."""
+        self.vlm_config = _configuration(self.vlm_config if self.vlm_config is not None else {"model_type": "qwen2_vl"})
+        self.sam_config = _configuration(self.sam_config) if self.sam_config is not None else None
+        if self.position_rule not in ("image_frame", "released"):
+            raise ValueError(f'position_rule is "image_frame" or "released", not {self.position_rule!r}.')
+        if self.points_per_side < 1:
+            raise ValueError(f"points_per_side is at least 1, not {self.points_per_side}.")
+        super().__post_init__(**kwargs)
+
+    @staticmethod
+    def as_released() -> dict[str, Any]:
+        """The settings that the authors' weights were trained with, as keyword arguments."""
+        return {"position_rule": "released", "double_normalization": True, "unscaled_boxes": True, "template": "released"}
+
+    @property
+    def hidden_size(self) -> int:
+        """Width D of the language model, which is the dimension of an embedding."""
+        return int(self.get_text_config().hidden_size)
+
+    @property
+    def sam_image_size(self) -> int:
+        """Side of SAM-2's square input, pixels."""
+        assert isinstance(self.sam_config, PreTrainedConfig)
+        size = self.sam_config.prompt_encoder_config.image_size
+        return int(size if isinstance(size, int) else size[0])
+
+    @property
+    def segmentation_side(self) -> int:
+        """Segmentation tokens per row and per column; 0 without a segmentation stream."""
+        if self.sam_config is None:
+            return 0
+        assert isinstance(self.sam_config, PreTrainedConfig)
+        patch = self.sam_config.prompt_encoder_config.patch_size
+        return self.sam_image_size // int(patch if isinstance(patch, int) else patch[0]) // self.connector_stride
+
+    def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
+        """The language model's configuration, where transformers looks for vocabulary and width."""
+        assert isinstance(self.vlm_config, PreTrainedConfig)
+        text_config: PreTrainedConfig = self.vlm_config.get_text_config(*args, **kwargs)
+        return text_config
+
+
+def _configuration(value: dict[str, Any] | PreTrainedConfig) -> PreTrainedConfig:
+    if isinstance(value, PreTrainedConfig):
+        return value
+    fields = dict(value)
+    if "model_type" not in fields:
+        raise ValueError("A nested configuration needs a `model_type`, for example 'qwen2_vl' or 'sam2'.")
+    configuration: PreTrainedConfig = AutoConfig.for_model(fields.pop("model_type"), **fields)
+    return configuration

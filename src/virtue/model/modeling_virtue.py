@@ -1,0 +1,271 @@
+"""`VirtueModel`: text, a picture, or both, with an optional visual prompt, to one unit vector.
+
+    prompt ─► SAM-2 prompt encoder ┐
+    image  ─► SAM-2 image encoder ─┴► two-way transformer ─► connector ─► H_s (S tokens)
+    image  ─► the VLM's vision tower and merger ─► H_v (image tokens)
+    text   ─► token embeddings ─► H_t
+    [H_s; H_v; H_t] ─► language model ─► final-norm hidden state of the last token ─► L2 norm ─► embedding (D)
+
+The model runs in three steps, so that what does not depend on the visual prompt is computed once per picture:
+`encode_images`, `segmentation_tokens`, `embed`. `forward` is the three in a row. No logits, no KV cache, no kept hidden states.
+
+Letters: B rows (items), N pictures, R rows with a picture, T token slots, S segmentation tokens, D width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, PreTrainedModel, Sam2Config
+from transformers.utils import ModelOutput
+
+from virtue.model.configuration_virtue import VirtueConfig
+from virtue.model.features import ImageFeatures
+from virtue.model.positions import POSITION_RULES
+from virtue.model.segmentation import (
+    Connector,
+    SamPrompts,
+    build_sam,
+    decode_masks,
+    encode_sam_image,
+    segmentation_features,
+)
+
+
+class VirtueOutput(ModelOutput):
+    """What `VirtueModel` returns: `embeddings`, unit rows, (B, D) float32."""
+
+    embeddings: Tensor
+
+
+class VirtueModel(PreTrainedModel):
+    """A VLM and a SAM-2 joined by the connector.
+
+    `vlm` is any of `transformers`' Qwen2-VL, Qwen2.5-VL and Qwen3-VL base models, `sam` any `Sam2Model` or None.
+    """
+
+    config_class = VirtueConfig
+    config: VirtueConfig
+    base_model_prefix = "model"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_attention_backend = True
+
+    def __init__(self, config: VirtueConfig) -> None:
+        super().__init__(config)
+        self.vlm = AutoModel.from_config(config.vlm_config)
+        self.sam = None
+        self.connector = None
+        if config.sam_config is not None:
+            assert isinstance(config.sam_config, Sam2Config)
+            self.sam = build_sam(config.sam_config)
+            channels = config.sam_config.mask_decoder_config.hidden_size
+            self.connector = Connector(channels, config.connector_stride, config.hidden_size)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The token embeddings of the language model."""
+        embeddings: nn.Module = self.vlm.get_input_embeddings()
+        return embeddings
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the token embeddings of the language model."""
+        self.vlm.set_input_embeddings(value)
+
+    def encode_images(
+        self,
+        pixel_values: Tensor,
+        image_grid_thw: Tensor,
+        sam_pixel_values: Tensor | None = None,
+        *,
+        previews: bool = False,
+    ) -> ImageFeatures:
+        """Compute everything of N pictures that no visual prompt or text changes.
+
+        Args:
+            pixel_values: Patches of all pictures after the VLM's normalisation, (patches, channels * patch volume).
+            image_grid_thw: Time, rows and columns of each picture's patches, (N, 3).
+            sam_pixel_values: The pictures as SAM-2 takes them, (N, 3, size, size); needed with a segmentation stream.
+            previews: Keep SAM-2's finer maps too, which `masks` needs.
+
+        Raises:
+            ValueError: If the segmentation stream lacks its pictures.
+        """
+        output = self.vlm.get_image_features(pixel_values, image_grid_thw, return_dict=True)
+        merge = self.vlm.visual.spatial_merge_size
+        grids = tuple((int(rows) // merge, int(columns) // merge) for _, rows, columns in image_grid_thw.tolist())
+        layers = getattr(output, "deepstack_features", None) or ()
+        deepstack = tuple(zip(*layers, strict=True)) if layers else ()
+        if self.sam is None:
+            return ImageFeatures(tuple(output.pooler_output), grids, deepstack)
+        if sam_pixel_values is None:
+            raise ValueError("This model has a segmentation stream: give `sam_pixel_values`, which its processor makes.")
+        with torch.no_grad():  # SAM-2 is frozen in every training of the paper
+            segmentation, fine, middle = encode_sam_image(self.sam, sam_pixel_values)
+        kept = (fine, middle) if previews else (None, None)
+        return ImageFeatures(tuple(output.pooler_output), grids, deepstack, segmentation, *kept)
+
+    def segmentation_tokens(self, images: ImageFeatures, image_index: Tensor, prompts: SamPrompts) -> Tensor:
+        """H_s of R rows.
+
+        Args:
+            images: Features of N pictures.
+            image_index: Each row's picture, (R,) int64.
+            prompts: Each row's visual prompt.
+
+        Returns:
+            Segmentation tokens, (R, S, D).
+        """
+        assert self.sam is not None and self.connector is not None and images.segmentation is not None
+        with torch.no_grad():
+            features = segmentation_features(self.sam, images.segmentation[image_index], prompts)
+        tokens: Tensor = self.connector(features)
+        return tokens
+
+    def masks(self, images: ImageFeatures, image_index: Tensor, prompts: SamPrompts) -> tuple[Tensor, Tensor]:
+        """SAM-2's mask for each row's visual prompt: logits (R, 4h, 4w) over its square frame, predicted IoU (R,).
+
+        Raises:
+            ValueError: If the model has no segmentation stream or `images` was made without previews.
+        """
+        if self.sam is None:
+            raise ValueError("This model has no segmentation stream, so it draws no masks.")
+        if images.segmentation is None or images.fine is None or images.middle is None:
+            raise ValueError("Encode the pictures with `previews=True` before asking for masks.")
+        with torch.no_grad():
+            return decode_masks(
+                self.sam,
+                images.segmentation[image_index],
+                images.fine[image_index],
+                images.middle[image_index],
+                prompts,
+            )
+
+    def embed(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        images: ImageFeatures | None = None,
+        image_index: Tensor | None = None,
+        segmentation: Tensor | None = None,
+    ) -> Tensor:
+        """Run the language model over [H_s; H_v; H_t] and take the last real token.
+
+        Args:
+            input_ids: Token ids with an image token for each of a picture's H_v, (B, T).
+            attention_mask: 1 for real tokens, padding on either side, (B, T).
+            images: Features of the pictures that rows refer to; None when no row has one.
+            image_index: Each row's picture or -1, (B,).
+            segmentation: H_s of the rows with a picture, in row order, (R, S, D); None without a segmentation stream.
+
+        Returns:
+            Unit embeddings, (B, D) float32.
+        """
+        mask = attention_mask.bool()
+        image_tokens = (input_ids == self.config.vlm_config.image_token_id) & mask
+        hidden = self.get_input_embeddings()(input_ids)  # (B, T, D)
+        index = image_index.tolist() if image_index is not None else [-1] * len(input_ids)
+        rows = [row for row, image in enumerate(index) if image >= 0]
+        extra: dict[str, Any] = {}
+        prefix = 0
+        if rows:
+            assert images is not None
+            hidden = _place(hidden, image_tokens, torch.cat([images.visual[index[row]] for row in rows]))
+            if segmentation is not None:
+                prefix = segmentation.shape[1]
+                hidden, mask = _prepend(hidden, mask, segmentation, rows)
+            if images.deepstack:
+                extra = self._deepstack(images, [index[row] for row in rows], image_tokens, prefix)
+        positions = self._positions(attention_mask.bool(), image_tokens, images, index, prefix)
+        output = self.vlm.language_model(
+            inputs_embeds=hidden, attention_mask=mask.long(), position_ids=positions, use_cache=False, **extra
+        )
+        slots = torch.arange(mask.shape[1], device=mask.device)
+        last = (mask * slots).argmax(1)
+        pooled = output.last_hidden_state[torch.arange(len(last), device=last.device), last]
+        return nn.functional.normalize(pooled.float(), dim=-1)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        pixel_values: Tensor | None = None,
+        image_grid_thw: Tensor | None = None,
+        sam_pixel_values: Tensor | None = None,
+        image_index: Tensor | None = None,
+        prompt_points: Tensor | None = None,
+        prompt_labels: Tensor | None = None,
+        prompt_masks: Tensor | None = None,
+        prompt_has_mask: Tensor | None = None,
+    ) -> VirtueOutput:
+        """Embed a batch made by `VirtueProcessor`.
+
+        Args:
+            input_ids: (B, T).
+            attention_mask: (B, T).
+            pixel_values: Patches of N pictures.
+            image_grid_thw: (N, 3).
+            sam_pixel_values: (N, 3, size, size).
+            image_index: Each row's picture or -1, (B,).
+            prompt_points: Visual prompts of the rows with a picture, XY in SAM-2's frame, (R, P, 2).
+            prompt_labels: (R, P).
+            prompt_masks: Mask prompts, (R, 1, 4h, 4w).
+            prompt_has_mask: (R,).
+
+        Returns:
+            `embeddings`, (B, D) float32.
+        """
+        images = segmentation = None
+        if pixel_values is not None and image_grid_thw is not None and image_index is not None:
+            images = self.encode_images(pixel_values, image_grid_thw, sam_pixel_values)
+            if self.sam is not None and prompt_points is not None and prompt_labels is not None:
+                prompts = SamPrompts(prompt_points, prompt_labels, prompt_masks, prompt_has_mask)
+                segmentation = self.segmentation_tokens(images, image_index[image_index >= 0], prompts)
+        return VirtueOutput(embeddings=self.embed(input_ids, attention_mask, images, image_index, segmentation))
+
+    def _positions(
+        self, mask: Tensor, image_tokens: Tensor, images: ImageFeatures | None, index: list[int], prefix: int
+    ) -> Tensor:
+        """Position ids of every slot, (3, B, prefix + T); a slot that holds nothing gets 0 and is masked."""
+        rule = POSITION_RULES[self.config.position_rule]
+        side = self.config.segmentation_side if prefix else 0
+        positions = torch.zeros(3, mask.shape[0], prefix + mask.shape[1], device=mask.device)
+        for row, image in enumerate(index):
+            grid = images.grids[image] if image >= 0 and images is not None else None
+            counted = rule(image_tokens[row][mask[row]], grid, side)
+            own = torch.cat([mask.new_full((prefix,), grid is not None), mask[row]])
+            positions[:, row, own] = counted
+        return positions
+
+    def _deepstack(
+        self, images: ImageFeatures, index: list[int], image_tokens: Tensor, prefix: int
+    ) -> dict[str, Any]:
+        layers = range(len(images.deepstack[0]))
+        where = nn.functional.pad(image_tokens, (prefix, 0))
+        return {
+            "visual_pos_masks": where,
+            "deepstack_visual_embeds": [torch.cat([images.deepstack[i][layer] for i in index]) for layer in layers],
+        }
+
+
+def _place(hidden: Tensor, image_tokens: Tensor, visual: Tensor) -> Tensor:
+    """Put H_v where the image tokens are."""
+    if int(image_tokens.sum()) != len(visual):
+        raise ValueError(
+            f"The texts hold {int(image_tokens.sum())} image tokens but the pictures have {len(visual)}: "
+            "make texts and pictures with the same VirtueProcessor call."
+        )
+    return hidden.masked_scatter(image_tokens.unsqueeze(-1), visual.to(hidden.dtype))
+
+
+def _prepend(hidden: Tensor, mask: Tensor, segmentation: Tensor, rows: list[int]) -> tuple[Tensor, Tensor]:
+    """Put H_s in front of the rows that have a picture; rows of text get as many slots that nobody sees."""
+    batch, count = len(hidden), segmentation.shape[1]
+    where = torch.tensor(rows, device=hidden.device)
+    front = hidden.new_zeros(batch, count, hidden.shape[-1]).index_copy(0, where, segmentation.to(hidden.dtype))
+    seen = mask.new_zeros(batch, count).index_fill(0, where, True)
+    return torch.cat([front, hidden], dim=1), torch.cat([seen, mask], dim=1)

@@ -1,0 +1,62 @@
+"""Every string a model was trained on, once.
+
+A template turns an item's instruction, text and visual prompt into the text that the tokenizer reads. A checkpoint's
+configuration names its template; a new wording is a new entry here, never an edit of an old one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from virtue.prompts import VisualPrompt
+
+IMAGE_TOKEN = "<|image_pad|>"
+END_TOKEN = "<|endoftext|>"
+
+DESCRIBE = "Represent the given image."
+DESCRIBE_POINT = (
+    "Find the caption that best describes the segmented object, considering both local details and global context in "
+    "the given image."
+)
+DESCRIBE_BOX = (
+    "Find the caption that best describes the object in the bounding box, considering both local details and global "
+    "context in the given image."
+)
+
+
+def released(text: str, *, has_image: bool, prompt: VisualPrompt | None) -> str:
+    """The authors' format: image token, newline, instruction, newline, where the region is in source pixels.
+
+    A candidate or query without a picture is its bare text. The box is written as their training data writes it, a list
+    of floats `[x1, y1, x2, y2]`.
+    """
+    if not has_image:
+        return text
+    if prompt is None:
+        return f"{IMAGE_TOKEN}\n{text or DESCRIBE + chr(10)}"
+    if prompt.box is not None:
+        box = prompt.box
+        corners = [float(box.x1), float(box.y1), float(box.x2), float(box.y2)]
+        return f"{IMAGE_TOKEN}\n{text or DESCRIBE_BOX}\nReferring object bbox: {corners}"
+    if prompt.points:
+        point = prompt.points[0]
+        return f"{IMAGE_TOKEN}\n{text or DESCRIBE_POINT}\nReferring object point: ({int(point.x)}, {int(point.y)})"
+    return f"{IMAGE_TOKEN}\n{text or DESCRIBE_POINT}"
+
+
+def vlm2vec(text: str, *, has_image: bool, prompt: VisualPrompt | None) -> str:
+    """VLM2Vec's format: image token, space, instruction, newline; a region can only be said in words."""
+    if not has_image:
+        return text
+    where = f"Referring object bbox: {list(map(float, prompt.box.corners))}\n" if prompt and prompt.box else ""
+    return f"{IMAGE_TOKEN} {text or DESCRIBE}\n{where}"
+
+
+def virtue(text: str, *, has_image: bool, prompt: VisualPrompt | None) -> str:
+    """This project's own format: the picture, the words, an end token that gathers them; the region is never in words."""
+    del prompt  # the segmentation tokens say where
+    return f"{IMAGE_TOKEN if has_image else ''}{text}{END_TOKEN}"
+
+
+Template = Callable[..., str]
+TEMPLATES: dict[str, Template] = {"released": released, "vlm2vec": vlm2vec, "virtue": virtue}
