@@ -1,0 +1,145 @@
+"""LoRA and DoRA adapters: PEFT folders of the authors, of VLM2Vec, and of this project's training, attached or merged.
+
+The authors' adapters name modules of `Qwen2VLForConditionalGeneration`. They are renamed and aimed at just the modules
+they have tensors for: by suffix alone, as PEFT folders say it, `q_proj` would also match SAM-2's. PEFT itself puts them
+in (`PreTrainedModel.load_adapter` of transformers 5.23 leaves DoRA's magnitudes out).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from virtue.model.modeling_virtue import VirtueModel
+from virtue.model.released import CONNECTOR_FILE, read_connector, vlm_key
+from virtue.model.weight_files import (
+    CheckpointError,
+    State,
+    check_tensors,
+    find_folder,
+    only_tensors,
+    read_json,
+    read_pickle,
+    read_tensors,
+)
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_PATTERNS = (ADAPTER_CONFIG, "adapter_model.safetensors", "adapter_model.bin", CONNECTOR_FILE)
+_SETTINGS = ("r", "lora_alpha", "use_dora", "use_rslora", "fan_in_fan_out")
+
+
+def load_adapter(
+    model: VirtueModel, name: str | Path, *, merge: bool = False, trainable: bool = False, revision: str | None = None
+) -> None:
+    """Attach a LoRA or DoRA adapter to a model, in place.
+
+    A connector that lies beside the adapter, as the authors' training saves it, is loaded too.
+
+    Args:
+        model: The model that the adapter was trained on.
+        name: A PEFT folder or a Hub id.
+        merge: Add it into the weights, so that nothing is left to compute at run time.
+        trainable: Leave its weights trainable.
+        revision: Branch, tag or commit on the Hub.
+
+    Raises:
+        CheckpointError: If a file is missing or unreadable, or the adapter does not fit the model.
+    """
+    folder = find_folder(name, ADAPTER_PATTERNS, revision)
+    config_path = folder / ADAPTER_CONFIG
+    fields = read_json(config_path)
+    if fields.get("peft_type") != "LORA":
+        raise CheckpointError(
+            f"{config_path} is of peft_type {fields.get('peft_type')!r}; only LORA (and DoRA) adapters can be loaded."
+        )
+    state, path = _read_adapter(folder)
+    modules = dict(model.named_modules())
+    for module in _adapted(state):
+        if module not in modules:
+            raise CheckpointError(
+                f"{path} adapts {module}, which this model does not have: it belongs to another model."
+            )
+    connector = folder / CONNECTOR_FILE
+    if connector.is_file() and model.connector is not None:
+        _load_connector(model, connector)
+    training = model.training
+    _inject(model, state, path, _lora_config(config_path, fields, state, trainable))
+    if merge:
+        _merge(model)
+    model.train(training)
+
+
+def _read_adapter(folder: Path) -> tuple[State, Path]:
+    """An adapter's tensors under our modules' names, and the file they came from."""
+    path = folder / "adapter_model.safetensors"
+    if path.is_file() or not (folder / "adapter_model.bin").is_file():
+        state = read_tensors(path)
+    else:
+        path = folder / "adapter_model.bin"
+        state = only_tensors(read_pickle(path), path, "the top")
+    strange = [key for key in state if ".lora_" not in key]
+    if strange or not state:
+        raise CheckpointError(f"{path} is no LoRA adapter: it holds {strange[0] if strange else 'nothing'}.")
+    return {vlm_key(key.removeprefix("base_model.model.")): tensor for key, tensor in state.items()}, path
+
+
+def _adapted(state: State) -> list[str]:
+    """The modules that an adapter's tensors belong to."""
+    return sorted({key.split(".lora_")[0] for key in state})
+
+
+def _lora_config(path: Path, fields: dict[str, object], state: State, trainable: bool) -> LoraConfig:
+    from peft import LoraConfig
+
+    given = {key: fields[key] for key in _SETTINGS if key in fields}
+    dropout = fields.get("lora_dropout", 0.0) if trainable else 0.0
+    try:
+        return LoraConfig(**given, lora_dropout=dropout, target_modules=_adapted(state), inference_mode=not trainable)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} has a setting that PEFT does not accept ({error}); get it again.") from error
+
+
+def _load_connector(model: VirtueModel, path: Path) -> None:
+    state = read_connector(path)
+    shapes = {key: tuple(t.shape) for key, t in model.state_dict().items() if key.startswith("connector.")}
+    check_tensors(state, shapes, {"connector": path})
+    model.load_state_dict(state, strict=False)
+
+
+def _inject(model: VirtueModel, state: State, path: Path, config: LoraConfig) -> None:
+    """Put the adapter's layers around the modules and fill them.
+
+    Raises:
+        CheckpointError: If its tensors do not fill exactly those layers.
+    """
+    from peft import inject_adapter_in_model, set_peft_model_state_dict
+
+    inject_adapter_in_model(config, model)
+    try:
+        result = set_peft_model_state_dict(model, state)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{path} holds tensors of another shape than this model's: it belongs to another."
+        ) from error
+    lacking = [key for key in result.missing_keys if ".lora_" in key]
+    if lacking or result.unexpected_keys:
+        raise CheckpointError(
+            f"{path} and {ADAPTER_CONFIG} do not agree about {(lacking + result.unexpected_keys)[0]}; get both again."
+        )
+    model._hf_peft_config_loaded = True  # so that save_pretrained writes the adapter alone, as transformers means it
+
+
+def _merge(model: VirtueModel) -> None:
+    """Add the adapter into the weights and take its layers away."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, module in list(model.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            module.merge(safe_merge=True)
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, module.get_base_layer())
+    del model.peft_config
+    model._hf_peft_config_loaded = False

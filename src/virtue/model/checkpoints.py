@@ -1,0 +1,207 @@
+"""Released checkpoints in and out: the authors' layout, SAM-2 weights, VLM2Vec checkpoints and PEFT adapters.
+
+    model, processor = load_released("Sony/VIRTUE-2B-SCaR")
+    load_adapter(model, "their/adapter", merge=True)
+    save_released(model, processor, "back")
+
+What the weights were trained with is set in the configuration (`VirtueConfig.as_released`), so a model loaded here and
+saved with `save_pretrained` goes on computing what its authors' code computed. `released.py` describes the layout.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import save_torch_state_dict
+from transformers import AutoTokenizer, PreTrainedConfig
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from virtue.model.adapters import ADAPTER_CONFIG, load_adapter
+from virtue.model.configuration_virtue import VirtueConfig
+from virtue.model.modeling_virtue import VirtueModel
+from virtue.model.processing_virtue import VirtueProcessor
+from virtue.model.released import (
+    CONNECTOR_FILE,
+    LARGEST_IMAGE,
+    RELEASED_PATTERNS,
+    SAM_FOLDER,
+    VLM_PATTERNS,
+    VLM_TYPES,
+    from_released,
+    read_connector,
+    read_vlm_config,
+    released_config,
+    to_released,
+    virtue_config,
+    write_connector,
+)
+from virtue.model.sam_weights import DEFAULT_SAM, hub_id, load_sam
+from virtue.model.weight_files import (
+    CheckpointError,
+    State,
+    check_tensors,
+    find_folder,
+    read_json,
+    read_weights,
+    weight_file,
+)
+
+__all__ = ["CheckpointError", "is_released", "load_adapter", "load_released", "save_released"]
+
+
+def is_released(folder: str | Path) -> bool:
+    """Whether a folder holds the authors' layout, or VLM2Vec's, rather than this project's own."""
+    path = Path(folder) / "config.json"
+    return path.is_file() and read_json(path).get("model_type") in VLM_TYPES
+
+
+def load_released(
+    name: str | Path,
+    *,
+    sam: str | Path | None = None,
+    sam_config: dict[str, Any] | str | Path | None = None,
+    revision: str | None = None,
+    dtype: torch.dtype | str | None = None,
+) -> tuple[VirtueModel, VirtueProcessor]:
+    """Load a checkpoint in the authors' layout, or VLM2Vec's, to compute what its authors' code computed.
+
+    Args:
+        name: A folder or a Hub id, such as `Sony/VIRTUE-2B-SCaR`.
+        sam: SAM-2 weights: Meta's `.pt`, a folder or a Hub id; by default those beside the checkpoint, else the public
+            ones that its `virtue_sam` names.
+        sam_config: Meta's hyper-parameters (a dictionary, a YAML or JSON file) of a `.pt` that is no public size.
+        revision: Branch, tag or commit of `name` on the Hub.
+        dtype: Of the whole model, such as torch.float32 or "bfloat16"; by default that of the VLM's weights.
+
+    Returns:
+        The model, in evaluation mode on the CPU, and its processor.
+
+    Raises:
+        CheckpointError: If a file is missing, unreadable or does not fit; the message names it and the remedy.
+    """
+    folder = find_folder(name, RELEASED_PATTERNS, revision)
+    adapter = weight_file(folder) is None and (folder / ADAPTER_CONFIG).is_file()
+    base = _base_of_adapter(folder) if adapter else folder
+    vlm, settings = read_vlm_config(folder if (folder / "config.json").is_file() else base)
+    state = from_released(read_weights(base))
+    places = {"vlm": weight_file(base) or base}
+    segmenter, stride = None, 1
+    if settings is not None:
+        connector = read_connector(folder / CONNECTOR_FILE)
+        source = sam or _default_sam(folder, settings)
+        segmenter, weights = load_sam(source, sam_config)
+        stride = connector["connector.conv.weight"].shape[-1]
+        state |= connector | {f"sam.{key}": tensor for key, tensor in weights.items()}
+        places |= {"connector": folder / CONNECTOR_FILE, "sam": Path(source)}
+    elif sam is not None:
+        raise CheckpointError(f"{folder} has no segmentation stream (no virtue_sam in config.json): leave out `sam`.")
+    config = virtue_config(vlm, segmenter, stride, settings or {})
+    model = build(config, state, places, dtype)
+    if adapter:
+        load_adapter(model, folder, merge=True)
+    return model, _processor(folder if (folder / "preprocessor_config.json").is_file() else base, config)
+
+
+def save_released(model: VirtueModel, processor: VirtueProcessor, folder: str | Path) -> None:
+    """Write a model in the authors' layout, tensor for tensor what `load_released` reads.
+
+    SAM-2's weights, which are no part of that layout, go into `sam2/` in transformers' layout, where
+    `load_released` looks first.
+
+    Args:
+        model: A model with the authors' settings; adapters merged.
+        processor: Its processor.
+        folder: Where to, made if need be.
+
+    Raises:
+        CheckpointError: If the authors' code would compute something else with these weights.
+    """
+    config = model.config
+    assert isinstance(config.vlm_config, PreTrainedConfig)
+    if config.vlm_config.model_type != "qwen2_vl":
+        raise CheckpointError(f"The authors' layout holds a qwen2_vl model, not {config.vlm_config.model_type}.")
+    expected = VirtueConfig.as_released() if config.sam_config is not None else {"position_rule": "released"}
+    wrong = [key for key, value in expected.items() if getattr(config, key) != value]
+    if wrong:
+        raise CheckpointError(
+            f"The authors' layout has no place for {wrong[0]} = {getattr(config, wrong[0])!r}: their code would "
+            "compute other embeddings with these weights; save them with save_pretrained."
+        )
+    state: State = model.state_dict()
+    if any(".base_layer." in key for key in state):
+        raise CheckpointError("Merge the adapter (load_adapter with merge=True) before saving in the authors' layout.")
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    processor.image_processor.save_pretrained(target)
+    processor.tokenizer.save_pretrained(target)
+    save_torch_state_dict(to_released(state), target, metadata={"format": "pt"})
+    if model.sam is not None:
+        write_connector(state, target / CONNECTOR_FILE)
+        model.sam.save_pretrained(target / SAM_FOLDER)
+    content = json.dumps(released_config(config, model.dtype), indent=2)
+    (target / "config.json").write_text(content + "\n", encoding="utf-8")
+
+
+def build(
+    config: VirtueConfig, state: State, places: dict[str, Path], dtype: torch.dtype | str | None = None
+) -> VirtueModel:
+    """A model of a configuration and all its tensors.
+
+    Args:
+        config: The configuration.
+        state: The tensors under our names.
+        places: The file that the tensors of "vlm", "sam" and "connector" came from, for messages.
+        dtype: Of the whole model; by default that of the token embeddings in `state`.
+
+    Raises:
+        CheckpointError: If a tensor is missing, left over or of another shape than the configuration says.
+    """
+    with torch.device("meta"):
+        shapes = {key: tuple(tensor.shape) for key, tensor in VirtueModel(config).state_dict().items()}
+    check_tensors(state, shapes, places)
+    kind = dtype or state["vlm.language_model.embed_tokens.weight"].dtype
+    model: VirtueModel = VirtueModel.from_pretrained(None, config=config, state_dict=state, dtype=kind)
+    model.eval()
+    return model
+
+
+def _default_sam(folder: Path, settings: dict[str, Any]) -> str | Path:
+    """SAM-2 weights beside the checkpoint, or the public ones that `virtue_sam` names."""
+    if (folder / SAM_FOLDER).is_dir():
+        return folder / SAM_FOLDER
+    checkpoint = settings.get("checkpoint")
+    if checkpoint and (folder / Path(str(checkpoint)).name).is_file():
+        return folder / Path(str(checkpoint)).name
+    found = hub_id(settings.get("config_path"))
+    if found is None:
+        raise CheckpointError(
+            f"{folder / 'config.json'} names the SAM-2 {settings.get('config_path')!r}, which is no public size: give "
+            f"its weights as `sam` (Meta's .pt, a folder, or a Hub id such as {DEFAULT_SAM})."
+        )
+    return found
+
+
+def _processor(folder: Path, config: VirtueConfig) -> VirtueProcessor:
+    try:
+        images = Qwen2VLImageProcessorPil.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"{folder} lacks a readable preprocessor_config.json or tokenizer; complete the download ({error})."
+        ) from error
+    images.size["longest_edge"] = min(images.size["longest_edge"], LARGEST_IMAGE)
+    return VirtueProcessor(images, tokenizer, config)
+
+
+def _base_of_adapter(folder: Path) -> Path:
+    """The folder of the model that an adapter names as its own."""
+    base = read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
+    if not base:
+        raise CheckpointError(
+            f"{folder} holds an adapter but no model, and {ADAPTER_CONFIG} does not say which it belongs to: load the "
+            "model, then the adapter with load_adapter."
+        )
+    return find_folder(str(base), VLM_PATTERNS)
