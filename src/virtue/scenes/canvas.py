@@ -109,4 +109,5 @@ def _wave(turns: np.ndarray) -> np.ndarray:
     phase = turns - np.floor(turns)
     half = 2 * phase - np.floor(2 * phase)
     sign: np.ndarray = np.where(phase < 0.5, 1.0, -1.0)
-    return sign * 4 * half * (1 - half)
+    sign *= 4 * half * (1 - half)
+    return sign

@@ -24,7 +24,7 @@ from virtue.scenes.vocabulary import (
 
 _SLOTS = (len(OBJECTS), len(RELATIONS), len(PLACES))
 _OPPOSITES = np.array([relation_id(opposite(relation)) for relation in RELATIONS])
-_HIDDEN, _STEPS, _RATE, _DECAY = 32, 300, 0.02, 1e-3
+_HIDDEN, _STEPS, _RATE, _DECAY = 16, 150, 0.02, 1e-3
 
 
 class Guesser:

@@ -200,7 +200,7 @@ def _decoy_objects(scene: Scene, relation: Relation, truth: Elements, rng: np.ra
     alike += held_out_objects()[:, truth.other] == held_out_objects()[truth.object, truth.other]
     alike[[object_id(thing.name) for thing in scene.objects]] = -1
     order = np.argsort(-alike - 0.5 * rng.random(len(alike)), kind="stable")  # a random one of the most alike
-    return chosen + order[: 2 - len(chosen)].tolist()
+    return chosen + [int(i) for i in order[: 2 - len(chosen)]]
 
 
 def _decoy_place(truth: Elements, decoy: int, rng: np.random.Generator) -> int:

@@ -5,8 +5,8 @@
     folder/instances.json, folder/captions.json  COCO: masks as compressed RLE, boxes, categories; captions
 
 The work is done in parts of a fixed number of scenes. A part's pictures are written first, then its rows, and every
-file is moved into place whole, so a part either counts as done or is done again. The three tables are put together from the
-parts at the end, one part at a time: memory does not grow with the number of scenes.
+file is moved into place whole, so a part either counts as done or is done again. The three tables are put together from
+the parts at the end, one part at a time: memory does not grow with the number of scenes.
 """
 
 import json
