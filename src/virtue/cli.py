@@ -32,7 +32,7 @@ INPUT_ERRORS = (
 EXAMPLES = (
     "virtue demo",
     "virtue index ~/Pictures --regions",
-    'virtue search "a dog on a beach" --top-k 5',
+    'virtue search "a dog on a beach" --in ~/Pictures --top-k 5',
     "virtue search --image street.jpg --point 120,80 --open",
 )
 
