@@ -84,6 +84,8 @@ def _get(url: str, max_bytes: int, deadline: float) -> tuple[bytes, str | None]:
     if len(body) > max_bytes:
         raise ImageError(f"{url} cannot be fetched: it is larger than {max_bytes:,} bytes.")
     _seconds_left(deadline)  # a connection cut at the deadline looks like a body that ended
+    if answer.length:
+        raise ImageError(f"{url} cannot be fetched: the connection ended {answer.length:,} bytes early.")
     return body, None
 
 
@@ -108,7 +110,7 @@ def _connected(host: str, port: int, secure: bool, deadline: float) -> Iterator[
     if secure:
         sock = ssl.create_default_context().wrap_socket(sock, server_hostname=host)
     # A socket's timeout starts anew with every byte, so it does not end an answer that drips.
-    cut = threading.Timer(_seconds_left(deadline), _cut, (sock,))
+    cut = threading.Timer(deadline - time.monotonic(), _cut, (sock,))
     cut.daemon = True
     cut.start()
     try:
@@ -140,12 +142,16 @@ def _seconds_left(deadline: float) -> float:
 
 def _public_addresses(host: str, port: int) -> list[str]:
     """All addresses of the host, if every one of them is public."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    addresses = _resolve(host, port)
     for address in addresses:
         if not _is_public(address):
             raise ImageError(f"{host} leads to {address}, which is not a public address, and is not fetched.")
     return addresses
+
+
+def _resolve(host: str, port: int) -> list[str]:
+    entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in entries))
 
 
 def _is_public(address: str) -> bool:
