@@ -11,6 +11,7 @@ from virtue.scenes.vocabulary import (
     OBJECTS,
     PLACES,
     RELATIONS,
+    held_out_objects,
     held_out_places,
     object_id,
     opposite,
