@@ -120,4 +120,4 @@ def test_a_wrong_option_value_is_named(command):
     command(trial)
     result = run("search", "three")
     assert result.exit_code == 2
-    assert "Invalid value for '{count}'" in result.output
+    assert "Invalid value for 'count'" in result.output
