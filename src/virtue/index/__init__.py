@@ -6,6 +6,16 @@ of an image that get rows of their own. D is the length of an embedding, H and W
 
 from virtue.index.building import Summary, Unreadable, build
 from virtue.index.regions import RegionSettings
-from virtue.index.table import Hit, Index, IndexSettings, find_index
+from virtue.index.table import FOLDER_NAME, Hit, Index, IndexSettings, find_index
 
-__all__ = ["Hit", "Index", "IndexSettings", "RegionSettings", "Summary", "Unreadable", "build", "find_index"]
+__all__ = [
+    "FOLDER_NAME",
+    "Hit",
+    "Index",
+    "IndexSettings",
+    "RegionSettings",
+    "Summary",
+    "Unreadable",
+    "build",
+    "find_index",
+]

@@ -191,7 +191,7 @@ class Index:
             ValueError: If what lies there was not made by this project.
         """
         folder = Path(folder).resolve()
-        if not (folder / f"{_TABLE}.lance").is_dir():
+        if not cls.exists(folder):
             raise FileNotFoundError(f"There is no index in {folder}; make one with `virtue index`.")
         try:
             table = _connect(folder).open_table(_TABLE)
@@ -201,6 +201,11 @@ class Index:
                 f"{folder} holds no readable index ({_first_line(error)}); delete it and index again."
             ) from error
         return cls(folder, table, settings)
+
+    @staticmethod
+    def exists(folder: str | Path) -> bool:
+        """Whether an index lies in the folder."""
+        return (Path(folder) / f"{_TABLE}.lance").is_dir()
 
     @property
     def root(self) -> Path:

@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from virtue.commands.results_page import COLOUR, draw_region, results_page
+from virtue.index import Hit
+from virtue.items import Item
+from virtue.prompts import Mask
+
+
+def test_a_region_stands_out() -> None:
+    image = Image.new("RGB", (40, 20), (200, 200, 200))
+    mask = np.zeros((20, 40), dtype=bool)
+    mask[:, 20:] = True
+    pixels = np.asarray(draw_region(image, mask=mask, box=(20, 0, 40, 20), side=20))
+    assert pixels.shape == (10, 20, 3)
+    assert pixels[5, 5].tolist() == [90, 90, 90]  # 0.45 times 200
+    assert pixels[5, 15].tolist() == [200, 200, 200]
+    assert pixels[0, 10].tolist() == list(COLOUR)
+
+
+def test_a_click_is_dotted() -> None:
+    pixels = np.asarray(draw_region(Image.new("RGB", (40, 40)), points=np.array([[20, 20]], dtype=np.float32)))
+    assert pixels[20, 20].tolist() == list(COLOUR)
+    assert pixels[0, 0].tolist() == [0, 0, 0]
+
+
+def test_words_and_paths_are_escaped_and_missing_images_said(tmp_path: Path) -> None:
+    hit = Hit("<b>.png", tmp_path / "<b>.png", 0.5, "image", 8, 6)
+    page = results_page(Item(text="<script>"), [hit])
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "<b>" not in page
+    assert "does not exist" in page
+
+
+def test_an_empty_result_says_so(tmp_path: Path) -> None:
+    image = Image.new("RGB", (8, 8))
+    mask = np.ones((8, 8), dtype=bool)
+    page = results_page(Item(image=image, prompt=Mask(mask)), [])
+    assert "Nothing was found." in page
+    assert page.count("data:image/jpeg") == 1
