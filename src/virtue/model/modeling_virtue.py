@@ -14,6 +14,7 @@ Letters: B rows (items), N pictures, R rows with a picture, T token slots, S seg
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ from virtue.model.segmentation import (
 )
 
 
+@dataclass
 class VirtueOutput(ModelOutput):
     """What `VirtueModel` returns: `embeddings`, unit rows, (B, D) float32."""
 
