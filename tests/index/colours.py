@@ -6,6 +6,7 @@ Run as a program, it indexes a folder, so that a test can kill it: `python colou
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,6 +32,7 @@ class ColourEmbedder:
 
     def __init__(self, name: str = "colours", fingerprint: str = "c0105", pause: float = 0.0) -> None:
         self.name, self.fingerprint, self.dimension, self.pause = name, fingerprint, 4, pause
+        self.model = SimpleNamespace(sam="can segment")
         self.calls = 0
 
     def encode(self, inputs: object, *, instruction: str | None = None, batch_size: int = 32) -> NDArray[np.float32]:

@@ -128,6 +128,13 @@ def test_create_refuses_a_second_index_and_a_missing_folder(index: Index, embedd
         Index.create(index.root / "nowhere", embedder)
 
 
+def test_regions_need_a_model_that_segments(folder: Path, embedder: ColourEmbedder) -> None:
+    embedder.model.sam = None
+    with pytest.raises(ValueError, match="'colours' has no segmentation stream"):
+        Index.create(folder, embedder, regions=RegionSettings())
+    Index.create(folder, embedder)
+
+
 def test_write_replaces_all_rows_of_an_image_at_once(index: Index) -> None:
     before = index._table.version
     index.write([row(1, embed((255, 0, 0)))], replaced=["red.png", "deep/blue's.png"])

@@ -170,7 +170,10 @@ class Index:
         Raises:
             NotADirectoryError: If there is no folder `root`.
             FileExistsError: If there is an index already.
+            ValueError: If regions are wanted of a model that cannot segment.
         """
+        if regions is not None and embedder.model.sam is None:
+            raise ValueError(f"The model {embedder.name!r} has no segmentation stream, so it finds no regions.")
         root = Path(root).resolve()
         if not root.is_dir():
             raise NotADirectoryError(f"{root} is not a folder; give the folder that holds the images.")
