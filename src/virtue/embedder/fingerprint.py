@@ -1,0 +1,41 @@
+"""A short name for what a model computes, which an index remembers, so that vectors of two models never mix."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import torch
+
+from virtue.model import VirtueModel, VirtueProcessor
+
+# Where and how a model runs, not what it computes.
+_INCIDENTAL = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures", "trained_on")
+
+
+def fingerprint(model: VirtueModel, processor: VirtueProcessor) -> str:
+    """Hex digest of configuration, picture size and weights.
+
+    Weights are taken as bfloat16: a checkpoint on another device, and so in another precision, is the same model.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    settings = {"model": _settled(model.config.to_dict()), "image": dict(processor.image_processor.size)}
+    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        if tensor.is_floating_point():
+            tensor = tensor.to(torch.bfloat16).view(torch.int16)
+        digest.update(tensor.contiguous().cpu().numpy().data)
+    return digest.hexdigest()
+
+
+def _settled(value: Any) -> Any:
+    """A configuration without what is incidental, at any depth."""
+    if isinstance(value, dict):
+        return {
+            key: _settled(own)
+            for key, own in value.items()
+            if key not in _INCIDENTAL and not str(key).startswith("_attn_implementation")
+        }
+    return [_settled(own) for own in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,109 @@
+"""From a name to a model in memory: the bundled model, this project's checkpoints, the authors' released ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+
+from virtue.model import VirtueConfig, VirtueModel, VirtueProcessor
+from virtue.model.checkpoints import CheckpointError, build, is_released, load_adapter, load_released
+from virtue.model.released import VLM_PATTERNS
+from virtue.model.weight_files import find_folder, read_json, read_weights, weight_file
+
+BUNDLED = Path(__file__).parents[1] / "weights"
+CHECKPOINT_PATTERNS = (*VLM_PATTERNS, "*.txt", "*.model")
+
+
+def load(
+    name: str | Path,
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | str | None = None,
+    attn_implementation: str | None = None,
+    revision: str | None = None,
+    adapter: str | Path | None = None,
+    sam: str | Path | None = None,
+) -> tuple[VirtueModel, VirtueProcessor]:
+    """Load a model for embedding.
+
+    Args:
+        name: "nano" or another bundled model, a folder, or a Hub id; in this project's layout or the authors'.
+        device: Where it runs; by default the first of cuda, mps and cpu that there is.
+        dtype: Of its weights; by default bfloat16 on cuda when the checkpoint says so, else float32.
+        attn_implementation: Of the attention, such as "sdpa" or "flash_attention_2"; by default transformers' choice.
+        revision: Branch, tag or commit of `name` on the Hub.
+        adapter: A LoRA or DoRA adapter to merge into the weights, folder or Hub id.
+        sam: SAM-2 weights for a checkpoint in the authors' layout.
+
+    Returns:
+        The model, in evaluation mode on its device, and its processor.
+
+    Raises:
+        ValueError: If there is no such model or device, or a file does not fit; the message says which.
+    """
+    where = _device(device)
+    place = _bundled(name) or name
+    folder = find_folder(place, ("*.json",), revision)
+    kind = dtype if dtype is not None else _default_dtype(folder, where)
+    if is_released(folder) or not (folder / "config.json").is_file():
+        model, processor = load_released(place, sam=sam, revision=revision, dtype=kind)
+    elif sam is not None:
+        raise CheckpointError(f"{name} brings its own SAM-2: leave out `sam`.")
+    else:
+        model, processor = _load_own(find_folder(place, CHECKPOINT_PATTERNS, revision), kind)
+    if adapter is not None:
+        load_adapter(model, adapter, merge=True)
+    if attn_implementation is not None:
+        model.set_attn_implementation(attn_implementation)
+    return model.to(where).eval(), processor
+
+
+def _bundled(name: str | Path) -> Path | None:
+    """The folder of a bundled model, if the name is of one and not of a folder."""
+    if str(name) != "nano" or Path(name).is_dir():
+        return None
+    folder = BUNDLED / "nano"
+    if weight_file(folder) is None:
+        raise CheckpointError(
+            f"The bundled model nano has no weights in {folder}: install the released package, or train it with "
+            "`virtue train nano`."
+        )
+    return folder
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is not None:
+        try:
+            return torch.device(device)
+        except RuntimeError as error:
+            raise ValueError(f"device is cpu, cuda, cuda:1 or mps, for example, not {device!r}.") from error
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _default_dtype(folder: Path, device: torch.device) -> torch.dtype:
+    fields = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    stored = str(fields.get("dtype") or fields.get("torch_dtype"))
+    return torch.bfloat16 if device.type == "cuda" and stored == "bfloat16" else torch.float32
+
+
+def _load_own(folder: Path, dtype: torch.dtype | str) -> tuple[VirtueModel, VirtueProcessor]:
+    """A checkpoint that `save_pretrained` of model and processor wrote."""
+    kind = read_json(folder / "config.json").get("model_type")
+    if kind != "virtue":
+        raise CheckpointError(
+            f"{folder / 'config.json'} describes a {kind!r} model, which is no VIRTUE or VLM2Vec embedder."
+        )
+    try:
+        config = VirtueConfig.from_pretrained(folder)
+        processor = VirtueProcessor.from_pretrained(folder)
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{folder} lacks a readable configuration or tokenizer ({error}); get it again."
+        ) from error
+    weights = weight_file(folder) or folder
+    state = read_weights(folder)
+    return build(config, state, dict.fromkeys(("vlm", "sam", "connector"), weights), dtype), processor
