@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from virtue.embedder import Embedder
 
 T = TypeVar("T")
-Progress = Callable[[int, int], None]
+Progress: TypeAlias = Callable[[int, int], None]
 """Called with the number of images done and the number to do."""
 
 SUFFIXES = frozenset(".jpg .jpeg .png .webp .gif .bmp .tif .tiff .avif .jp2 .ppm .pgm".split())
@@ -90,6 +90,9 @@ class Loaded:
     file: ImageFile
     image: Image.Image | None = None
     reason: str = ""
+
+
+Picture: TypeAlias = tuple[ImageFile, Image.Image]
 
 
 def build(index: Index, embedder: Embedder, *, batch_size: int = 32, progress: Progress | None = None) -> Summary:
@@ -240,45 +243,43 @@ def _write_all(
 def _embed(batch: list[Loaded], embedder: Embedder, regions: RegionSettings | None, summary: Summary) -> list[Row]:
     """The rows of a batch; what cannot be read or embedded is noted in the summary."""
     summary.unreadable += [Unreadable(loaded.file.path, loaded.reason) for loaded in batch if loaded.image is None]
-    readable = [loaded for loaded in batch if loaded.image is not None]
+    pictures = [(loaded.file, loaded.image) for loaded in batch if loaded.image is not None]
     try:
-        return _rows(readable, embedder, regions)
-    except ValueError:
-        return [row for loaded in readable for row in _rows_or_reason(loaded, embedder, regions, summary)]
+        return _rows(pictures, embedder, regions)
+    except ValueError:  # one of them is to blame; each alone tells which
+        return [row for picture in pictures for row in _rows_or_reason(picture, embedder, regions, summary)]
 
 
-def _rows_or_reason(loaded: Loaded, embedder: Embedder, regions: RegionSettings | None, summary: Summary) -> list[Row]:
-    """The rows of one image of a batch in which something was refused."""
+def _rows_or_reason(
+    picture: Picture, embedder: Embedder, regions: RegionSettings | None, summary: Summary
+) -> list[Row]:
     try:
-        return _rows([loaded], embedder, regions)
+        return _rows([picture], embedder, regions)
     except ValueError as error:
-        summary.unreadable.append(Unreadable(loaded.file.path, str(error)))
+        summary.unreadable.append(Unreadable(picture[0].path, str(error)))
         return []
 
 
-def _rows(batch: list[Loaded], embedder: Embedder, regions: RegionSettings | None) -> list[Row]:
-    images = [loaded.image for loaded in batch]
-    if not images:
+def _rows(pictures: list[Picture], embedder: Embedder, regions: RegionSettings | None) -> list[Row]:
+    if not pictures:
         return []
-    if regions is None:
-        vectors = embedder.encode_document(images, batch_size=len(images))
-        return [_image_row(loaded, vector) for loaded, vector in zip(batch, vectors, strict=True)]
-    return [row for loaded in batch for row in _rows_with_regions(loaded, embedder, regions)]
+    if regions is not None:
+        return [row for picture in pictures for row in _rows_with_regions(picture, embedder, regions)]
+    vectors = embedder.encode_document([image for _, image in pictures], batch_size=len(pictures))
+    return [_image_row(picture, vector) for picture, vector in zip(pictures, vectors, strict=True)]
 
 
-def _rows_with_regions(loaded: Loaded, embedder: Embedder, settings: RegionSettings) -> list[Row]:
-    view = embedder.open(loaded.image)
+def _rows_with_regions(picture: Picture, embedder: Embedder, settings: RegionSettings) -> list[Row]:
+    view = embedder.open(picture[1])
     regions = propose_regions(view, settings)
     vectors = view.encode([None, *(region.mask for region in regions)])
-    rows = [_image_row(loaded, vectors[0])]
-    for number, (region, vector) in enumerate(zip(regions, vectors[1:], strict=True)):
-        rows.append(_region_row(rows[0], number, region, vector))
-    return rows
+    whole = _image_row(picture, vectors[0])
+    pairs = zip(regions, vectors[1:], strict=True)
+    return [whole, *(_region_row(whole, number, region, vector) for number, (region, vector) in enumerate(pairs))]
 
 
-def _image_row(loaded: Loaded, vector: NDArray[np.float32]) -> Row:
-    file, image = loaded.file, loaded.image
-    assert image is not None
+def _image_row(picture: Picture, vector: NDArray[np.float32]) -> Row:
+    file, image = picture
     return Row(
         id=file.path,
         path=file.path,
