@@ -48,7 +48,7 @@ def test_what_cannot_be_read_keeps_its_row(folder: Path, tmp_path: Path) -> None
     result = run(folder / "red.png", folder / "nowhere.png", folder / "blue.png", "-o", tmp_path / "out.npy")
     assert result.exit_code == 1
     assert "1 could not be embedded:" in result.stderr
-    assert "nowhere.png does not exist" in result.stderr
+    assert "nowhere.png: does not exist" in result.stderr
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), [RED, [np.nan] * 4, BLUE])
     assert run("-o", tmp_path / "out.jsonl", lines="red\n\nblue\n").exit_code == 1
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]

@@ -62,11 +62,9 @@ def test_unreadable_images_are_listed_and_tried_again(folder: Path, embedder: Co
     index = Index.create(folder, embedder)
     summary = build(index, embedder)
     assert summary.added == 3
-    assert [(bad.path, bad.reason.split()[-1]) for bad in summary.unreadable] == [
-        ("broken.jpg", summary.unreadable[0].reason.split()[-1]),
-        ("tiny.png", "small"),
-    ]
-    assert "not an image" in summary.unreadable[0].reason
+    assert [bad.path for bad in summary.unreadable] == ["broken.jpg", "tiny.png"]
+    assert summary.unreadable[0].reason.startswith("is not an image")
+    assert summary.unreadable[1].reason == "an image of one pixel is too small"
     paint("broken.jpg", "red")
     summary = build(index, embedder)
     assert (summary.added, [bad.path for bad in summary.unreadable]) == (1, ["tiny.png"])

@@ -115,7 +115,7 @@ class _LogLines:
         if done == total or now - self.last >= SECONDS_BETWEEN_LINES:
             self.last = now
             rate = done / max(now - self.started, 1e-9)
-            self.console.print(f"indexed {done:,} of {total:,} images, {rate:.1f}/s", highlight=False)
+            self.console.print(f"{done:,} of {total:,} images done, {rate:.1f}/s", highlight=False)
 
 
 def _show(console: Console, index: Index, summary: Summary) -> None:

@@ -308,10 +308,11 @@ def _region_row(image: Row, number: int, region: Region, vector: NDArray[np.floa
 
 
 def _load(root: Path, file: ImageFile) -> Loaded:
+    path = root / file.path
     try:
-        return Loaded(file, open_image(root / file.path))
+        return Loaded(file, open_image(path))
     except (OSError, ValueError) as error:
-        return Loaded(file, reason=str(error))
+        return Loaded(file, reason=str(error).removeprefix(f"{path} "))  # the list of failures names the file
 
 
 def _in_threads(function: Callable[[ImageFile], Loaded], files: Iterable[ImageFile]) -> Iterator[Loaded]:

@@ -250,8 +250,11 @@ class Index:
         if top_k < 1:
             raise ValueError(f"top_k must be at least 1, got {top_k}.")
         request = self._nearest(self._query_vector(query, embedder), top_k)
+        if filter is not None:
+            # Looks through more clusters when the nearest ones hold too few rows that pass.
+            request = request.where(filter).maximum_nprobes(0)
         try:
-            found = (request if filter is None else request.where(filter)).to_arrow()
+            found = request.to_arrow()
         except (ValueError, RuntimeError, OSError) as error:
             if filter is None:
                 raise
@@ -307,8 +310,7 @@ class Index:
 
     def _nearest(self, vector: NDArray[np.float32], top_k: int) -> Any:
         request = self._table.search(vector, vector_column_name="vector").distance_type("cosine").limit(top_k)
-        request = request.minimum_nprobes(PROBES).maximum_nprobes(0).refine_factor(REFINE)
-        return request.select([*_HIT_COLUMNS, "_distance"])
+        return request.nprobes(PROBES).refine_factor(REFINE).select([*_HIT_COLUMNS, "_distance"])
 
     def _query_vector(self, query: object, embedder: Embedder | None) -> NDArray[np.float32]:
         """The query as an embedding, (D,)."""
