@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from virtue.prompts import VisualPrompt
+from virtue.prompts import Box, VisualPrompt
 
 IMAGE_TOKEN = "<|image_pad|>"
 END_TOKEN = "<|endoftext|>"
@@ -35,9 +35,7 @@ def released(text: str, *, has_image: bool, prompt: VisualPrompt | None) -> str:
     if prompt is None:
         return f"{IMAGE_TOKEN}\n{text or DESCRIBE + chr(10)}"
     if prompt.box is not None:
-        box = prompt.box
-        corners = [float(box.x1), float(box.y1), float(box.x2), float(box.y2)]
-        return f"{IMAGE_TOKEN}\n{text or DESCRIBE_BOX}\nReferring object bbox: {corners}"
+        return f"{IMAGE_TOKEN}\n{text or DESCRIBE_BOX}\n{_box_in_words(prompt.box)}"
     if prompt.points:
         point = prompt.points[0]
         return f"{IMAGE_TOKEN}\n{text or DESCRIBE_POINT}\nReferring object point: ({int(point.x)}, {int(point.y)})"
@@ -45,17 +43,29 @@ def released(text: str, *, has_image: bool, prompt: VisualPrompt | None) -> str:
 
 
 def vlm2vec(text: str, *, has_image: bool, prompt: VisualPrompt | None) -> str:
-    """VLM2Vec's format: image token, space, instruction, newline; a region can only be said in words."""
+    """VLM2Vec's format: image token, space, instruction, newline; a region is said in words, so it has to be a box.
+
+    Raises:
+        ValueError: If the visual prompt is anything but a box.
+    """
     if not has_image:
         return text
-    where = f"Referring object bbox: {list(map(float, prompt.box.corners))}\n" if prompt and prompt.box else ""
-    return f"{IMAGE_TOKEN} {text or DESCRIBE}\n{where}"
+    words = f"{IMAGE_TOKEN} {text or DESCRIBE}\n"
+    if prompt is None:
+        return words
+    if prompt.box is None or prompt.points or prompt.mask is not None:
+        raise ValueError("This model reads regions as words, and only a box can be put in words: give a Box alone.")
+    return f"{words}{_box_in_words(prompt.box)}\n"
 
 
 def virtue(text: str, *, has_image: bool, prompt: VisualPrompt | None) -> str:
-    """This project's own format: the picture, the words, an end token that gathers them; the region is never in words."""
+    """This project's own format: the picture, the words, an end token that gathers them; no region is put in words."""
     del prompt  # the segmentation tokens say where
     return f"{IMAGE_TOKEN if has_image else ''}{text}{END_TOKEN}"
+
+
+def _box_in_words(box: Box) -> str:
+    return f"Referring object bbox: {[float(box.x1), float(box.y1), float(box.x2), float(box.y2)]}"
 
 
 Template = Callable[..., str]

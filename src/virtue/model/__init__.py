@@ -1,6 +1,7 @@
 """Floor 1: the VIRTUE model, its configuration, its processor and its checkpoints.
 
-Importing this package registers the three with `transformers`, so `AutoConfig`, `AutoModel` and `AutoProcessor` know them.
+Importing this package registers the three with `transformers`, so `AutoConfig`, `AutoModel` and `AutoProcessor` know
+them.
 """
 
 from transformers import AutoConfig, AutoModel, AutoProcessor

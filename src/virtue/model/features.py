@@ -1,6 +1,7 @@
 """What a model knows of pictures before any visual prompt or text: computed once per image, kept, and used again.
 
-Letters: N images, C channels and h x w size of SAM-2's map, T image tokens of one picture, D width of the language model.
+Letters: N images, C channels and h x w size of SAM-2's map, T image tokens of one picture, D width of the language
+model.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@
     [H_s; H_v; H_t] ─► language model ─► final-norm hidden state of the last token ─► L2 norm ─► embedding (D)
 
 The model runs in three steps, so that what does not depend on the visual prompt is computed once per picture:
-`encode_images`, `segmentation_tokens`, `embed`. `forward` is the three in a row. No logits, no KV cache, no kept hidden states.
+`encode_images`, `segmentation_tokens`, `embed`. `forward` is the three in a row. No logits, no KV cache, no kept hidden
+states.
 
 Letters: B rows (items), N pictures, R rows with a picture, T token slots, S segmentation tokens, D width.
 """
@@ -105,7 +106,9 @@ class VirtueModel(PreTrainedModel):
         if self.sam is None:
             return ImageFeatures(tuple(output.pooler_output), grids, deepstack)
         if sam_pixel_values is None:
-            raise ValueError("This model has a segmentation stream: give `sam_pixel_values`, which its processor makes.")
+            raise ValueError(
+                "This model has a segmentation stream: give `sam_pixel_values`, which its processor makes."
+            )
         with torch.no_grad():  # SAM-2 is frozen in every training of the paper
             segmentation, fine, middle = encode_sam_image(self.sam, sam_pixel_values)
         kept = (fine, middle) if previews else (None, None)
@@ -121,8 +124,12 @@ class VirtueModel(PreTrainedModel):
 
         Returns:
             Segmentation tokens, (R, S, D).
+
+        Raises:
+            ValueError: If the model has no segmentation stream.
         """
-        assert self.sam is not None and self.connector is not None and images.segmentation is not None
+        if self.sam is None or self.connector is None or images.segmentation is None:
+            raise ValueError("This model has no segmentation stream, so it takes no visual prompts.")
         with torch.no_grad():
             features = segmentation_features(self.sam, images.segmentation[image_index], prompts)
         tokens: Tensor = self.connector(features)
@@ -166,16 +173,20 @@ class VirtueModel(PreTrainedModel):
 
         Returns:
             Unit embeddings, (B, D) float32.
+
+        Raises:
+            ValueError: If rows refer to pictures that are not there, or texts hold other numbers of image tokens.
         """
         mask = attention_mask.bool()
-        image_tokens = (input_ids == self.config.vlm_config.image_token_id) & mask
+        image_tokens = (input_ids == self.config.image_token_id) & mask
         hidden = self.get_input_embeddings()(input_ids)  # (B, T, D)
         index = image_index.tolist() if image_index is not None else [-1] * len(input_ids)
         rows = [row for row, image in enumerate(index) if image >= 0]
         extra: dict[str, Any] = {}
         prefix = 0
         if rows:
-            assert images is not None
+            if images is None:
+                raise ValueError("`image_index` refers to pictures: give their `images` too.")
             hidden = _place(hidden, image_tokens, torch.cat([images.visual[index[row]] for row in rows]))
             if segmentation is not None:
                 prefix = segmentation.shape[1]
@@ -220,11 +231,18 @@ class VirtueModel(PreTrainedModel):
 
         Returns:
             `embeddings`, (B, D) float32.
+
+        Raises:
+            ValueError: If what belongs to the pictures is there in part only.
         """
         images = segmentation = None
-        if pixel_values is not None and image_grid_thw is not None and image_index is not None:
+        if pixel_values is not None:
+            if image_grid_thw is None or image_index is None:
+                raise ValueError("Pictures need `image_grid_thw` and `image_index` beside `pixel_values`.")
             images = self.encode_images(pixel_values, image_grid_thw, sam_pixel_values)
-            if self.sam is not None and prompt_points is not None and prompt_labels is not None:
+            if self.sam is not None:
+                if prompt_points is None or prompt_labels is None:
+                    raise ValueError("This model has a segmentation stream: give `prompt_points` and `prompt_labels`.")
                 prompts = SamPrompts(prompt_points, prompt_labels, prompt_masks, prompt_has_mask)
                 segmentation = self.segmentation_tokens(images, image_index[image_index >= 0], prompts)
         return VirtueOutput(embeddings=self.embed(input_ids, attention_mask, images, image_index, segmentation))
@@ -232,20 +250,18 @@ class VirtueModel(PreTrainedModel):
     def _positions(
         self, mask: Tensor, image_tokens: Tensor, images: ImageFeatures | None, index: list[int], prefix: int
     ) -> Tensor:
-        """Position ids of every slot, (3, B, prefix + T); a slot that holds nothing gets 0 and is masked."""
+        """Position ids of every slot, (3, B, prefix + T); empty slots are masked, so any number will do."""
         rule = POSITION_RULES[self.config.position_rule]
         side = self.config.segmentation_side if prefix else 0
-        positions = torch.zeros(3, mask.shape[0], prefix + mask.shape[1], device=mask.device)
+        text = nn.functional.pad(mask.cumsum(1) - 1, (prefix, 0)).clamp(min=0).float()  # (B, prefix + T)
+        positions = text.repeat(3, 1, 1)
         for row, image in enumerate(index):
-            grid = images.grids[image] if image >= 0 and images is not None else None
-            counted = rule(image_tokens[row][mask[row]], grid, side)
-            own = torch.cat([mask.new_full((prefix,), grid is not None), mask[row]])
-            positions[:, row, own] = counted
+            if image >= 0 and images is not None:
+                own = nn.functional.pad(mask[row], (prefix, 0), value=True)
+                positions[:, row, own] = rule(image_tokens[row][mask[row]], images.grids[image], side)
         return positions
 
-    def _deepstack(
-        self, images: ImageFeatures, index: list[int], image_tokens: Tensor, prefix: int
-    ) -> dict[str, Any]:
+    def _deepstack(self, images: ImageFeatures, index: list[int], image_tokens: Tensor, prefix: int) -> dict[str, Any]:
         layers = range(len(images.deepstack[0]))
         where = nn.functional.pad(image_tokens, (prefix, 0))
         return {

@@ -1,7 +1,9 @@
 """Position ids of a merged sequence [segmentation tokens; image tokens; text tokens].
 
-Pure functions of one row: the embedding of an item must not depend on its padding, its batch or earlier calls, so nothing
-here counts pads or remembers anything. Letters: S segmentation tokens (side squared), T tokens of the text with its image tokens.
+Pure functions of one row: the embedding of an item must not depend on its padding, its batch or earlier calls, so
+nothing here counts pads or remembers anything.
+
+Letters: S segmentation tokens (side squared), T tokens of the text with its image tokens.
 """
 
 from __future__ import annotations
@@ -13,9 +15,9 @@ from torch import Tensor
 def image_frame_positions(image_tokens: Tensor, grid: tuple[int, int] | None, side: int) -> Tensor:
     """M-RoPE positions in which segmentation tokens stand in the image's own frame.
 
-    Image token (r, c) stands at height r and width c. Segmentation token (i, j) of the side x side map stands at the centre
-    of the cell it looks at: height (i + 0.5) * rows / side - 0.5, width (j + 0.5) * columns / side - 0.5, a fraction of a
-    token where the grids differ. Text goes on behind the image's longer side, as in Qwen2-VL.
+    Image token (r, c) stands at height r and width c. Segmentation token (i, j) of the side x side map stands at the
+    centre of the cell it looks at: height (i + 0.5) * rows / side - 0.5, width (j + 0.5) * columns / side - 0.5, a
+    fraction of a token where the grids differ. Text goes on behind the image's longer side, as in Qwen2-VL.
 
     Args:
         image_tokens: Which of the row's real tokens are image tokens, bool (T,).
@@ -41,18 +43,16 @@ def image_frame_positions(image_tokens: Tensor, grid: tuple[int, int] | None, si
     before = torch.arange(start, device=device, dtype=torch.float32).expand(3, -1)
     text = (torch.arange(after, device=device, dtype=torch.float32) + start + max(rows, columns)).expand(3, -1)
     cell = torch.arange(side, device=device, dtype=torch.float32) + 0.5
-    height, width = torch.meshgrid(
-        cell * rows / max(side, 1) - 0.5, cell * columns / max(side, 1) - 0.5, indexing="ij"
-    )
+    height, width = torch.meshgrid(cell * rows / max(side, 1) - 0.5, cell * columns / max(side, 1) - 0.5, indexing="ij")
     segmentation = torch.stack([torch.zeros_like(height), height, width]).flatten(1) + start  # (3, side * side)
     return torch.cat([segmentation, before, image, text], dim=1)
 
 
 def released_positions(image_tokens: Tensor, grid: tuple[int, int] | None, side: int) -> Tensor:
-    """Positions as the authors' code counts them in training: segmentation tokens 0, token j at S + j, three equal axes.
+    """Positions as the authors' code counts them: segmentation tokens 0, token j at S + j, three equal axes.
 
-    Their code also counts a row's left pads; this is its rule for a row without padding, so that an item's embedding does
-    not depend on its batch.
+    Their code also counts a row's left pads; this is its rule for a row without padding, so that an item's embedding
+    does not depend on its batch.
 
     Args:
         image_tokens: Which of the row's real tokens are image tokens, bool (T,).

@@ -1,13 +1,16 @@
-"""`VirtueProcessor`: pictures, texts and visual prompts to the tensors of `VirtueModel`.
+r"""`VirtueProcessor`: pictures, texts and visual prompts to the tensors of `VirtueModel`.
 
-It composes transformers' `Qwen2VLImageProcessorPil` and a tokenizer (their common processor would import torchvision) and reads
-everything else from the `VirtueConfig` beside them, so that a checkpoint states each setting once.
+It composes transformers' `Qwen2VLImageProcessorPil` and a tokenizer (their common processor would import torchvision)
+and reads everything else from the `VirtueConfig` beside them, so that a checkpoint states each setting once.
 
     processor = VirtueProcessor.from_pretrained(folder)
-    model(**processor(text=["<|image_pad|>\\nWhat is this?", "a dog"], images=[picture, None], prompts=[Box(1, 2, 30, 40), None]))
+    texts = ["<|image_pad|>\nWhat is this?", "a dog"]
+    model(**processor(text=texts, images=[picture, None], prompts=[Box(1, 2, 30, 40), None]))
 
-`__call__` does all; `image_inputs`, `prompt_inputs` and `text_inputs` are its three parts, for callers that keep a picture's
-features and ask many things of it.
+`__call__` does all; `image_inputs`, `prompt_inputs` and `text_inputs` are its three parts, for callers that keep a
+picture's features and ask many things of it.
+
+Letters: B rows (items), N pictures, R rows with a picture, T token slots, P points.
 """
 
 from __future__ import annotations
@@ -85,7 +88,7 @@ class VirtueProcessor(ProcessorMixin):
         files: tuple[str, ...] = self.tokenizer.save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
         return list(files)
 
-    def __call__(  # type: ignore[override]
+    def __call__(
         self,
         text: Sequence[str],
         images: Sequence[Image.Image | None] | None = None,
@@ -95,14 +98,18 @@ class VirtueProcessor(ProcessorMixin):
         """Tensors of one batch of B rows.
 
         Args:
-            text: Each row's text as the model reads it: with `<|image_pad|>` once where a picture stands, as `render` writes it.
+            text: Each row's text as the model reads it: with `<|image_pad|>` once where a picture stands, as `render`
+                writes it.
             images: Each row's picture (RGB) or None; None for a batch of texts.
-            prompts: Each row's visual prompt or None, in source pixels; a row with a picture and None gets the point grid.
+            prompts: Each row's visual prompt or None, in source pixels; a picture without one gets the point grid.
             return_tensors: "pt", the only kind there is.
 
+        Returns:
+            The arguments of `VirtueModel.forward`.
+
         Raises:
-            ValueError: If the lists differ in length, a prompt has no picture or lies outside it, or a text's image tokens
-                do not match its picture.
+            ValueError: If the lists differ in length, a visual prompt has no picture or lies outside it, the checkpoint
+                takes none, or a text's image tokens do not match its picture.
         """
         if return_tensors != "pt":
             raise ValueError(f'VirtueProcessor returns PyTorch tensors ("pt"), not {return_tensors!r}.')
@@ -113,21 +120,22 @@ class VirtueProcessor(ProcessorMixin):
         for row, (picture, prompt) in enumerate(zip(pictures, visual, strict=True)):
             if picture is None and prompt is not None:
                 raise ValueError(f"Row {row} has a visual prompt but no image.")
+        rows = [row for row, picture in enumerate(pictures) if picture is not None]
+        if not rows:
+            return BatchFeature(self.text_inputs(text, [0] * len(text)))
         given = [picture for picture in pictures if picture is not None]
-        if not given:
-            return BatchFeature(self.text_inputs(list(text), [0] * len(text)))
         data = self.image_inputs(given)
-        counts = iter(self.image_token_counts(data["image_grid_thw"]))
-        data |= self.text_inputs(list(text), [next(counts) if picture is not None else 0 for picture in pictures])
-        ranks = np.cumsum([picture is not None for picture in pictures]) - 1
-        index = [int(rank) if picture is not None else -1 for rank, picture in zip(ranks, pictures, strict=True)]
-        data["image_index"] = torch.tensor(index)
+        tokens, index = [0] * len(text), torch.full((len(text),), -1)
+        for image, (row, count) in enumerate(zip(rows, self.image_token_counts(data["image_grid_thw"]), strict=True)):
+            tokens[row], index[row] = count, image
+        data |= self.text_inputs(text, tokens) | {"image_index": index}
         if self.config.sam_config is not None:
-            asked = [prompt for prompt, picture in zip(visual, pictures, strict=True) if picture is not None]
-            sam = self.prompt_inputs(asked, [picture.size for picture in given])
+            sam = self.prompt_inputs([visual[row] for row in rows], [picture.size for picture in given])
             data |= {"prompt_points": sam.points, "prompt_labels": sam.labels}
-            if sam.masks is not None:
+            if sam.masks is not None and sam.has_mask is not None:
                 data |= {"prompt_masks": sam.masks, "prompt_has_mask": sam.has_mask}
+        elif any(prompt is not None for prompt in visual):
+            raise ValueError("This checkpoint has no segmentation stream, so it takes no visual prompts but in words.")
         return BatchFeature(data)
 
     def render(self, item: Item, prompt: VisualPrompt | None = None) -> str:
@@ -180,25 +188,47 @@ class VirtueProcessor(ProcessorMixin):
         Raises:
             ValueError: If a text does not hold the image token exactly once for its picture.
         """
-        whole = []
+        return self.pad(self.token_ids(texts, image_tokens))
+
+    def token_ids(self, texts: Sequence[str], image_tokens: Sequence[int]) -> list[list[int]]:
+        """Token ids of each row, cut to what the model takes, without padding.
+
+        Args:
+            texts: As `render` writes them.
+            image_tokens: How many image tokens each row's picture has, 0 without one.
+
+        Raises:
+            ValueError: If a text does not hold the image token exactly once for its picture, or is empty.
+        """
         for row, (text, count) in enumerate(zip(texts, image_tokens, strict=True)):
             if text.count(IMAGE_TOKEN) != (count > 0):
                 raise ValueError(
                     f"Text {row} holds {IMAGE_TOKEN!r} {text.count(IMAGE_TOKEN)} times; it must hold it "
                     f"{'once, where its picture stands' if count else 'nowhere, as it has no picture'}."
                 )
-            whole.append(text.replace(IMAGE_TOKEN, IMAGE_TOKEN * count) if count else text)
-        ids = self.tokenizer(whole, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+        ids = self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)["input_ids"]
         limit = min(int(self.tokenizer.model_max_length), int(self.config.get_text_config().max_position_embeddings))
-        cut = [self._truncate(row, limit + count) for row, count in zip(ids, image_tokens, strict=True)]
+        cut = [
+            self._truncate(self._expand(row, count), limit + count)
+            for row, count in zip(ids, image_tokens, strict=True)
+        ]
         if not all(cut):
             raise ValueError(f"Text {[bool(row) for row in cut].index(False)} is empty: there is no token to embed.")
-        padded = self.tokenizer.pad({"input_ids": cut}, return_tensors="pt")
-        return {"input_ids": padded["input_ids"], "attention_mask": padded["attention_mask"]}
+        return cut
 
-    def prompt_inputs(
-        self, prompts: Sequence[AnyPrompt | None], sizes: Sequence[tuple[int, int]]
-    ) -> SamPrompts:
+    def pad(self, ids: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+        """Rows of token ids as one batch, padded on the tokenizer's side: `input_ids` and `attention_mask`, (B, T)."""
+        longest = max(len(row) for row in ids)
+        left = self.tokenizer.padding_side == "left"
+        input_ids = np.full((len(ids), longest), self.tokenizer.pad_token_id or 0, dtype=np.int64)
+        mask = np.zeros_like(input_ids)
+        for row, own in enumerate(ids):
+            start = longest - len(own) if left else 0
+            input_ids[row, start : start + len(own)] = own
+            mask[row, start : start + len(own)] = 1
+        return {"input_ids": torch.from_numpy(input_ids), "attention_mask": torch.from_numpy(mask)}
+
+    def prompt_inputs(self, prompts: Sequence[AnyPrompt | None], sizes: Sequence[tuple[int, int]]) -> SamPrompts:
         """Visual prompts in SAM-2's frame; None becomes the point grid.
 
         Args:
@@ -222,7 +252,7 @@ class VirtueProcessor(ProcessorMixin):
         has_mask = torch.tensor([prompt is not None and prompt.mask is not None for prompt in checked])
         if not has_mask.any():
             return SamPrompts(points, labels)
-        side = self.config.segmentation_side * self.config.connector_stride * 4
+        side = 4 * self.config.sam_map_side
         masks = torch.zeros(len(rows), 1, side, side)
         for row, prompt in enumerate(checked):
             if prompt is not None and prompt.mask is not None:
@@ -275,6 +305,13 @@ class VirtueProcessor(ProcessorMixin):
             pixels, size=(frame, frame), mode="bilinear", align_corners=False, antialias=True
         )
         return _normalize(pixels, SAM_MEAN, SAM_STD)
+
+    def _expand(self, ids: list[int], count: int) -> list[int]:
+        """A row with its picture's one image token repeated `count` times."""
+        if count == 0:
+            return ids
+        place = ids.index(self.config.image_token_id)
+        return [*ids[:place], *ids[place : place + 1] * count, *ids[place + 1 :]]
 
     def _truncate(self, ids: list[int], limit: int) -> list[int]:
         """Cut an overlong row, keeping a template's end token."""

@@ -4,9 +4,10 @@
     image  ─► SAM-2 image encoder ─┴► two-way transformer of the mask decoder ─► F_s (C, h, w)
                                       ─► Conv2d(C, C, kernel k, stride k) ─► Linear, GELU, Linear ─► H_s (S tokens, D)
 
-SAM-2 is `transformers`' own `Sam2Model`. Two things differ from calling it as a whole: no mask is decoded (F_s is the image side of the
-two-way transformer, and its last token-to-image attention is not needed for it), and rows whose visual prompts have
-different numbers of points are computed in groups of equal length, because a padded point is a token that the image attends to.
+SAM-2 is `transformers`' own `Sam2Model`. Two things differ from calling it as a whole: no mask is decoded (F_s is the
+image side of the two-way transformer, and its last token-to-image attention is not needed for it), and rows whose
+visual prompts have different numbers of points are computed in groups of equal length, because a padded point is a
+token that the image attends to.
 
 Letters: N images, R rows (one visual prompt each), P points, C channels of SAM-2's map, h x w its size.
 """
@@ -38,6 +39,12 @@ class SamPrompts:
     masks: Tensor | None = None
     has_mask: Tensor | None = None
 
+    def to(self, device: torch.device) -> SamPrompts:
+        """The same prompts on another device."""
+        masks = None if self.masks is None else self.masks.to(device)
+        has_mask = None if self.has_mask is None else self.has_mask.to(device)
+        return SamPrompts(self.points.to(device), self.labels.to(device), masks, has_mask)
+
     def rows(self, index: Tensor) -> SamPrompts:
         """The prompts of some rows, cut to their longest list of points."""
         labels = self.labels[index]
@@ -58,7 +65,7 @@ class Connector(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map F_s (R, C, h, w) to H_s (R, S, D), row-major over the map."""
-        reduced = self.conv(features).flatten(2).transpose(1, 2)  # (R, S, C)
+        reduced = self.conv(features.to(self.conv.weight.dtype)).flatten(2).transpose(1, 2)  # (R, S, C)
         tokens: Tensor = self.mlp(reduced)
         return tokens
 
@@ -66,8 +73,8 @@ class Connector(nn.Module):
 def build_sam(config: Sam2Config) -> Sam2Model:
     """A new `Sam2Model` whose prompt encoder and image share one positional code.
 
-    `transformers` draws the two codes independently; without a shared one a click and the place it points at have nothing
-    in common and nothing is localised.
+    `transformers` draws the two codes independently; without a shared one a click and the place it points at have
+    nothing in common and nothing is localised. (On the meta device there is nothing to copy: the weights bring both.)
     """
     sam = Sam2Model(config)
     sam.prompt_encoder.shared_embedding.positional_embedding.data.copy_(sam.shared_image_embedding.positional_embedding)
