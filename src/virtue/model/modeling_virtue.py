@@ -25,6 +25,7 @@ from transformers.utils import ModelOutput
 
 from virtue.model.configuration_virtue import VirtueConfig
 from virtue.model.features import ImageFeatures
+from virtue.model.patch_projection import PatchProjection
 from virtue.model.positions import POSITION_RULES
 from virtue.model.segmentation import (
     Connector,
@@ -61,6 +62,7 @@ class VirtueModel(PreTrainedModel):
     def __init__(self, config: VirtueConfig) -> None:
         super().__init__(config)
         self.vlm = AutoModel.from_config(config.vlm_config)
+        self.vlm.visual.patch_embed.proj = PatchProjection.of(self.vlm.visual.patch_embed.proj)
         self.sam = None
         self.connector = None
         if config.sam_config is not None:
