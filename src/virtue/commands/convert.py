@@ -65,11 +65,15 @@ def convert(
     """Convert a checkpoint between the released layout and ours."""
     if target.exists():
         raise FileExistsError(f"{target} is there already: remove it or name another folder.")
-    model, processor = _load(source, sam, sam_config, dtype, revision)
+    model, processor = _load(source, sam, sam_config, revision)
     if adapter is not None:
         from virtue.model.adapters import load_adapter
 
-        load_adapter(model, adapter, merge=True)
+        load_adapter(model, adapter, merge=True)  # before the weights lose digits
+    if dtype is not None:
+        import torch
+
+        model.to(dtype=getattr(torch, dtype.value))
     with _whole(target) as folder:
         _save(model, processor, to, folder)
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
@@ -81,7 +85,7 @@ def convert(
 
 
 def _load(
-    source: str, sam: str | None, sam_config: Path | None, dtype: Precision | None, revision: str | None
+    source: str, sam: str | None, sam_config: Path | None, revision: str | None
 ) -> tuple[VirtueModel, VirtueProcessor]:
     """Model and processor of a checkpoint in either layout."""
     from virtue.model import VirtueModel, VirtueProcessor
@@ -90,12 +94,11 @@ def _load(
     from virtue.model.weight_files import CheckpointError, find_folder
 
     folder = find_folder(source, RELEASED_PATTERNS, revision)
-    kind = dtype.value if dtype is not None else None
     if is_released(folder):
-        return load_released(folder, sam=sam, sam_config=sam_config, dtype=kind)
+        return load_released(folder, sam=sam, sam_config=sam_config)
     if sam is not None or sam_config is not None:
         raise CheckpointError(f"{source} holds its own SAM-2: leave out --sam and --sam-config.")
-    model: VirtueModel = VirtueModel.from_pretrained(folder, dtype=kind or "auto")
+    model: VirtueModel = VirtueModel.from_pretrained(folder, dtype="auto")
     return model.eval(), VirtueProcessor.from_pretrained(folder)
 
 

@@ -117,9 +117,11 @@ def _inject(model: VirtueModel, state: State, path: Path, config: LoraConfig) ->
     """
     from peft import inject_adapter_in_model, set_peft_model_state_dict
 
-    inject_adapter_in_model(config, model)
     try:
+        inject_adapter_in_model(config, model)
         result = set_peft_model_state_dict(model, state)
+    except ValueError as error:
+        raise CheckpointError(f"{ADAPTER_CONFIG} beside {path} does not go with this model: {error}.") from error
     except RuntimeError as error:
         raise CheckpointError(
             f"{path} holds tensors of another shape than this model's: it belongs to another."

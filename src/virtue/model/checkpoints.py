@@ -10,7 +10,6 @@ saved with `save_pretrained` goes on computing what its authors' code computed. 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ from virtue.model.released import (
     to_released,
     virtue_config,
     write_connector,
+    write_processor,
 )
 from virtue.model.sam_weights import DEFAULT_SAM, hub_id, load_sam
 from virtue.model.weight_files import (
@@ -47,6 +47,7 @@ from virtue.model.weight_files import (
     read_json,
     read_weights,
     weight_file,
+    write_json,
 )
 
 __all__ = ["CheckpointError", "is_released", "load_adapter", "load_released", "save_released"]
@@ -135,14 +136,13 @@ def save_released(model: VirtueModel, processor: VirtueProcessor, folder: str | 
         raise CheckpointError("Merge the adapter (load_adapter with merge=True) before saving in the authors' layout.")
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    processor.image_processor.save_pretrained(target)
-    processor.tokenizer.save_pretrained(target)
+    write_processor(processor, target)
     save_torch_state_dict(to_released(state), target, metadata={"format": "pt"})
     if model.sam is not None:
         write_connector(state, target / CONNECTOR_FILE)
-        model.sam.save_pretrained(target / SAM_FOLDER)
-    content = json.dumps(released_config(config, model.dtype), indent=2)
-    (target / "config.json").write_text(content + "\n", encoding="utf-8")
+        model.sam.config.save_pretrained(target / SAM_FOLDER)
+        save_torch_state_dict(model.sam.state_dict(), target / SAM_FOLDER, metadata={"format": "pt"})
+    write_json(released_config(config, model.dtype), target / "config.json")
 
 
 def build(

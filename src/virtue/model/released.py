@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig, Sam2Config
 
 from virtue.model.configuration_virtue import VirtueConfig
+from virtue.model.processing_virtue import VirtueProcessor
 from virtue.model.sam_weights import config_path
-from virtue.model.weight_files import CheckpointError, State, only_tensors, read_json, read_pickle
+from virtue.model.weight_files import CheckpointError, State, only_tensors, read_json, read_pickle, write_json
 
 CONNECTOR_FILE = "sam2_reducer_and_vlm_layer.pth"
 SAM_FOLDER = "sam2"
@@ -56,10 +58,11 @@ def read_vlm_config(folder: Path) -> tuple[PreTrainedConfig, dict[str, Any] | No
         raise CheckpointError(f"{path} is of a {model_type!r} model; the layout holds one of {', '.join(VLM_TYPES)}.")
     try:
         config: PreTrainedConfig = AutoConfig.for_model(model_type, **fields)
-    except (TypeError, ValueError, AttributeError, KeyError) as error:
+    except (TypeError, ValueError, AttributeError, KeyError, StrictDataclassError) as error:
         raise CheckpointError(
             f"{path} has a setting that {model_type} does not accept ({error}); get it again."
         ) from error
+    config.get_text_config().rope_parameters.pop("type", None)  # the older name of rope_type, kept beside it
     return config, sam if isinstance(sam, dict) and sam.get("enabled", True) else None
 
 
@@ -135,6 +138,25 @@ def to_released(state: State) -> State:
         for key, tensor in state.items()
         if key.startswith(ours)
     }
+
+
+def write_processor(processor: VirtueProcessor, folder: Path) -> None:
+    """Write image processor and tokenizer as the authors' transformers 4.52 reads them.
+
+    Version 5 calls the tokenizer's further special tokens `extra_special_tokens`, a list that version 4 trips over, and
+    leaves out the pixel limits under their older names.
+    """
+    processor.image_processor.save_pretrained(folder)
+    processor.tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    fields = read_json(path)
+    if isinstance(fields.get("extra_special_tokens"), list):
+        fields["additional_special_tokens"] = fields.pop("extra_special_tokens")
+    write_json(fields, path)
+    path = folder / "preprocessor_config.json"
+    fields = read_json(path)
+    size = fields["size"]
+    write_json(fields | {"min_pixels": size["shortest_edge"], "max_pixels": size["longest_edge"]}, path)
 
 
 def released_config(config: VirtueConfig, dtype: torch.dtype) -> dict[str, Any]:

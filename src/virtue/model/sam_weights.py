@@ -123,10 +123,10 @@ def load_sam(
     if path.is_file():
         content = read_pickle(path)
         return from_meta(only_tensors(content.get("model", content), path, "model"), path, settings)
-    if settings is not None:
-        raise CheckpointError(f"SAM-2 settings belong to a .pt file of Meta's, and {source} is none; leave them out.")
     if path.suffix in (".pt", ".pth"):
         raise CheckpointError(f"{path} is missing; give SAM-2 weights as Meta's .pt file, a folder or a Hub id.")
+    if settings is not None:
+        raise CheckpointError(f"SAM-2 settings belong to a .pt file of Meta's, and {source} is none; leave them out.")
     folder = find_folder(source, SAM_PATTERNS, revision)
     return _folder_config(folder), _one_code(
         {k: v for k, v in read_weights(folder).items() if k.startswith(_IMAGE_PARTS)}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def write_json(fields: Mapping[str, Any], path: Path) -> None:
+    """Write an object as a JSON file."""
+    path.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+
+
 def read_tensors(path: Path) -> State:
     """The tensors of one `.safetensors` file.
 
@@ -106,7 +112,9 @@ def read_pickle(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path} is missing; complete the download.")
     try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            value = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} is truncated or holds more than tensors, so nothing in it was run; get it again from a source you "

@@ -1,0 +1,73 @@
+"""`virtue convert`: there and back to the bit, and never half a target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.model.reference_weights import ADAPTER, SAM_SETTINGS, expected, vlm_tensors, write_released
+from virtue.cli import main
+from virtue.model import VirtueModel, VirtueProcessor
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_released(tmp_path_factory.mktemp("released"))
+
+
+def convert(*words: str | Path) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["convert", *map(str, words)])
+    return int(ended.value.code or 0)
+
+
+def sam_of(folder: Path) -> list[str | Path]:
+    return ["--sam", folder / "sam2_tiny.pt", "--sam-config", SAM_SETTINGS]
+
+
+def test_there_and_back(released: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ours, back = tmp_path / "ours", tmp_path / "back"
+    assert convert(released, ours, *sam_of(released)) == 0
+    assert "ours in the virtue layout: 6.2 M parameters in float32" in " ".join(capsys.readouterr().out.split())
+    model, processor = VirtueModel.from_pretrained(ours), VirtueProcessor.from_pretrained(ours)
+    with torch.no_grad():
+        embedding = model(**processor(["A cat"])).embeddings
+    torch.testing.assert_close(embedding, expected()["text_only.embedding"], rtol=0, atol=1e-5)
+    assert convert(ours, back, "--to", "released") == 0
+    weights = load_file(back / "model.safetensors")
+    assert weights.keys() == vlm_tensors().keys()
+    assert all(torch.equal(weights[key], tensor) for key, tensor in vlm_tensors().items())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["back", "ours"]
+
+
+def test_an_adapter_is_merged_and_the_number_format_changed(released: Path, tmp_path: Path) -> None:
+    target = tmp_path / "ours"
+    assert convert(released, target, *sam_of(released), "--adapter", ADAPTER, "--dtype", "bfloat16") == 0
+    model = VirtueModel.from_pretrained(target)
+    assert model.dtype == torch.bfloat16
+    merged = expected()["dora.merged.model.layers.0.mlp.down_proj.weight"]
+    weight = model.state_dict()["vlm.language_model.layers.0.mlp.down_proj.weight"]
+    torch.testing.assert_close(weight.float(), merged, rtol=2**-8, atol=0)
+
+
+def test_a_failure_leaves_nothing(released: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert convert(released, tmp_path / "ours") == 2
+    assert "which is no public size" in " ".join(capsys.readouterr().err.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_target_that_exists_is_left_alone(released: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert convert(released, tmp_path) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_our_own_layout_takes_no_other_sam(released: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ours = tmp_path / "ours"
+    ours.mkdir()
+    (ours / "config.json").write_text('{"model_type": "virtue"}')
+    assert convert(ours, tmp_path / "again", *sam_of(released)) == 2
+    assert "leave out --sam" in capsys.readouterr().err
