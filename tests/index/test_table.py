@@ -116,9 +116,21 @@ def test_index_may_lie_elsewhere(folder: Path, embedder: ColourEmbedder, tmp_pat
 def test_opening_what_is_no_index(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"There is no index in .*; make one with"):
         find_index(tmp_path)
-    (tmp_path / "items.lance").mkdir()
+    versions = tmp_path / "items.lance" / "_versions"
+    versions.mkdir(parents=True)
+    (versions / "1.manifest").write_bytes(b"torn")
     with pytest.raises(ValueError, match=r"holds no readable index .*; delete it"):
         find_index(tmp_path)
+
+
+def test_a_creation_that_was_killed_is_started_afresh(folder: Path, embedder: ColourEmbedder) -> None:
+    transactions = folder / ".virtue" / "items.lance" / "_transactions"
+    transactions.mkdir(parents=True)
+    (transactions / "0-11111111-2222-3333-4444-555555555555.txn").write_bytes(b"torn")
+    assert not Index.exists(folder / ".virtue")
+    index = Index.create(folder, embedder)
+    assert build(index, embedder).added == 3
+    assert len(Index.open(folder / ".virtue")) == 3
 
 
 def test_create_refuses_a_second_index_and_a_missing_folder(index: Index, embedder: ColourEmbedder) -> None:

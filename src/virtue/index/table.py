@@ -180,10 +180,11 @@ class Index:
         folder = (root / FOLDER_NAME) if to is None else Path(to).resolve()
         stored = Path("/".join([".."] * len(folder.relative_to(root).parts))) if folder.is_relative_to(root) else root
         settings = IndexSettings(embedder.name, embedder.fingerprint, embedder.dimension, stored.as_posix(), regions)
-        database = _connect(folder)
-        if _TABLE in database.list_tables().tables:
+        if cls.exists(folder):
             raise FileExistsError(f"{folder} already holds an index; open it, or choose another place for the new one.")
-        return cls(folder, database.create_table(_TABLE, schema=_schema(settings)), settings)
+        # What a kill in the middle of this has left is overwritten.
+        table = _connect(folder).create_table(_TABLE, schema=_schema(settings), mode="overwrite")
+        return cls(folder, table, settings)
 
     @classmethod
     def open(cls, folder: str | Path) -> Index:
@@ -207,8 +208,8 @@ class Index:
 
     @staticmethod
     def exists(folder: str | Path) -> bool:
-        """Whether an index lies in the folder."""
-        return (Path(folder) / f"{_TABLE}.lance").is_dir()
+        """Whether an index lies in the folder; it does from the first commit on."""
+        return any((Path(folder) / f"{_TABLE}.lance" / "_versions").glob("*.manifest"))
 
     @property
     def root(self) -> Path:
