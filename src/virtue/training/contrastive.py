@@ -1,0 +1,255 @@
+"""Stages 2 and 3: the language model learns to read scenes, and texts and regions learn to meet.
+
+Both stages minimise the same terms over the same batches:
+
+1. region rows against region texts, both ways, with hard negatives that differ in one element;
+2. whole pictures against captions and short queries, both ways;
+3. heads, thrown away afterwards, that ask rows and texts alike what they say (object, place, relation to another
+   object): one head for both sides is what makes them mean the same from the first step on;
+4. a head on the image tokens, asked for the class of what each one shows, because a vision tower learns from every cell
+   what a single vector per picture tells it too slowly.
+
+Stage 2 runs beside stage 1, before there is a segmenter: *ideal tokens*, which say how much of each cell the pointed
+object covers and what it is, stand where segmentation tokens will. In stage 3 the frozen segmenter and the connector
+take their place, and the ideal tokens are what the connector is first drawn to.
+
+Letters: N images, R region rows, M region texts, T image texts, S segmentation tokens (side squared), D width, K
+classes.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from virtue.model import VirtueModel
+from virtue.model.features import ImageFeatures
+from virtue.model.segmentation import encode_sam_image
+from virtue.scenes.vocabulary import OBJECTS, PLACES, RELATIONS
+from virtue.training.pairs import Batch
+from virtue.training.segmenter import cell_loss
+
+SOFT = 0.5  # weight of the point grid's ideal tokens, which show everything at once
+
+
+class Heads(nn.Module):
+    """Questions to an embedding, the same for rows and texts."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale = math.sqrt(width)
+        self.object = nn.Linear(width, len(OBJECTS))
+        self.place = nn.Linear(width, len(PLACES))
+        self.present = nn.Linear(width, len(OBJECTS))
+        self.other = nn.Embedding(len(OBJECTS), width)
+        self.relation = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, len(RELATIONS)))
+        self.cell = nn.Linear(width, len(OBJECTS) + 1)
+
+    def region_loss(self, embeddings: Tensor, elements: Tensor) -> Tensor:
+        """Cross-entropy of object, place, and relation to the other object, where said; (B, D) unit rows and (B, 4)."""
+        scaled = embeddings * self.scale
+        thing, relation, other, place = elements.unbind(1)
+        related = self.relation(torch.cat([scaled, self.other(other.clamp(min=0))], dim=1))
+        return (
+            functional.cross_entropy(self.object(scaled), thing)
+            + 0.3 * _said(self.place(scaled), place)
+            + _said(related, relation)
+        )
+
+    def image_loss(self, embeddings: Tensor, present: Tensor, place: Tensor) -> Tensor:
+        """Which objects there are (B, K) and which place (B,), -1 unsaid."""
+        scaled = embeddings * self.scale
+        share = present.float() / present.sum(1, keepdim=True).clamp(min=1)
+        some = present.any(1).float()
+        objects = -(share * functional.log_softmax(self.present(scaled), dim=1)).sum(1)
+        return (objects * some).sum() / some.sum().clamp(min=1) + 0.3 * _said(self.place(scaled), place)
+
+
+class Learner(nn.Module):
+    """The model with everything that helps it learn and is thrown away afterwards.
+
+    Args:
+        model: What is kept. Its segmenter is frozen.
+    """
+
+    def __init__(self, model: VirtueModel) -> None:
+        super().__init__()
+        assert model.sam is not None
+        self.model = model
+        model.sam.requires_grad_(False)
+        self.heads = Heads(model.config.hidden_size)
+        self.ideal_object = nn.Embedding(len(OBJECTS), model.config.hidden_size)
+        self.ideal_empty = nn.Parameter(0.5 * torch.randn(model.config.hidden_size))
+        nn.init.normal_(self.ideal_object.weight, std=0.5)
+
+    def train(self, mode: bool = True) -> "Learner":
+        """Train everything but the frozen segmenter."""
+        super().train(mode)
+        if self.model.sam is not None:
+            self.model.sam.eval()
+        return self
+
+    def ideal_tokens(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What perfect segmentation tokens would say of the region rows (R, S, D) and of whole pictures (N, S, D)."""
+        side = self.model.config.segmentation_side
+        share = (
+            functional.adaptive_avg_pool2d(batch.masks.float().unsqueeze(1), side).flatten(1).unsqueeze(2)
+        )  # (R, S, 1)
+        thing = self.ideal_object(batch.region_elements[: len(share), 0]).unsqueeze(1)  # (R, 1, D)
+        shown = class_shares(batch.everything, side)[:, :-1].flatten(2).transpose(1, 2)  # (N, S, K)
+        visible = shown.sum(2, keepdim=True)
+        region = share.sqrt() * thing + (1 - share) * self.ideal_empty
+        image = shown.sqrt() @ self.ideal_object.weight + (1 - visible) * self.ideal_empty
+        return region, image
+
+
+def contrastive_losses(learner: Learner, batch: Batch, temperature: float, ideal: bool) -> dict[str, Tensor]:
+    """Loss terms of one step.
+
+    Args:
+        learner: What learns.
+        batch: Of one process.
+        temperature: Divides similarities.
+        ideal: Let ideal tokens stand for the segmentation stream (stage 2) instead of the segmenter (stage 3).
+    """
+    model, heads = learner.model, learner.heads
+    features = _encode(model, batch, ideal)
+    cells = torch.stack(
+        [tokens.T.unflatten(1, grid) for tokens, grid in zip(features.visual, features.grids, strict=True)]
+    )
+    shown = class_shares(batch.everything, features.grids[0])
+    terms = {"cells": 0.5 * cell_loss(heads.cell(cells.movedim(1, 3)).movedim(3, 1), shown[:, :-1])}
+    ideal_region, ideal_image = learner.ideal_tokens(batch)
+    own = torch.arange(len(features), device=batch.region_image.device)
+    if ideal:
+        region_tokens, image_tokens = ideal_region, ideal_image
+    else:
+        region_tokens = model.segmentation_tokens(features, batch.region_image, batch.region_prompts)
+        image_tokens = model.segmentation_tokens(features, own, batch.image_prompts)
+        terms["connector"] = _token_loss(region_tokens, ideal_region) + SOFT * _token_loss(image_tokens, ideal_image)
+    index = torch.cat([batch.region_image, own])
+    rows = embed_images(model, features, index, torch.cat([region_tokens, image_tokens]))
+    regions, pictures = rows.split([len(batch.region_image), len(features)])
+    region_texts = embed_texts(model, batch.region_texts)
+    image_texts = embed_texts(model, batch.image_texts)
+    terms["region"] = 0.5 * match_loss(regions, region_texts, batch.region_truth, temperature)
+    terms["image"] = 0.5 * match_loss(pictures, image_texts, batch.image_truth, temperature)
+    elements = batch.region_elements[: len(regions)]
+    full = torch.cat([elements[:, :1].clamp(min=0), elements[:, 1:]], dim=1)
+    terms["region_heads"] = heads.region_loss(regions, full)
+    terms["text_heads"] = 0.5 * heads.region_loss(region_texts, batch.region_elements)
+    terms["image_heads"] = 0.5 * heads.image_loss(pictures, batch.present, batch.place)
+    terms["image_text_heads"] = 0.3 * heads.image_loss(image_texts, batch.mentioned, batch.image_text_place)
+    return terms
+
+
+def connector_losses(learner: Learner, batch: Batch) -> dict[str, Tensor]:
+    """Loss terms of the connector alone: what it says of the segmenter's features, against the ideal tokens.
+
+    Args:
+        learner: What learns.
+        batch: Of one process.
+    """
+    model = learner.model
+    assert model.sam is not None
+    with torch.no_grad():
+        coarse, _, _ = encode_sam_image(model.sam, batch.images["sam_pixel_values"])
+        region, image = learner.ideal_tokens(batch)
+    features = ImageFeatures((), (), segmentation=coarse)
+    own = torch.arange(len(coarse), device=coarse.device)
+    regions = model.segmentation_tokens(features, batch.region_image, batch.region_prompts)
+    images = model.segmentation_tokens(features, own, batch.image_prompts)
+    return {"connector": _token_loss(regions, region) + SOFT * _token_loss(images, image)}
+
+
+def text_losses(learner: Learner, texts: dict[str, Tensor], elements: Tensor) -> dict[str, Tensor]:
+    """Loss terms of texts alone: the heads ask them what they say.
+
+    Before texts mean anything, pulling pictures towards them teaches neither side and holds both back.
+
+    Args:
+        learner: What learns.
+        texts: Token ids and mask of M region texts.
+        elements: What each says, (M, 4), -1 unsaid.
+    """
+    return {"text_heads": learner.heads.region_loss(embed_texts(learner.model, texts), elements)}
+
+
+def embed_texts(model: VirtueModel, tokens: dict[str, Tensor]) -> Tensor:
+    """Embeddings of texts, (M, D)."""
+    return model.embed(tokens["input_ids"], tokens["attention_mask"])
+
+
+def embed_images(model: VirtueModel, features: ImageFeatures, index: Tensor, segmentation: Tensor) -> Tensor:
+    """Embeddings of rows that are a picture and its segmentation tokens without words, (B, D).
+
+    Args:
+        model: Embeds.
+        features: Of the pictures, all of one size.
+        index: Each row's picture, (B,).
+        segmentation: (B, S, D).
+    """
+    rows, columns = features.grids[0]
+    ids = torch.full((len(index), rows * columns + 1), model.config.image_token_id, device=index.device)
+    ids[:, -1] = int(model.config.get_text_config().eos_token_id)  # the template's end token
+    return model.embed(ids, torch.ones_like(ids), features, index, segmentation)
+
+
+def match_loss(rows: Tensor, texts: Tensor, truth: Tensor, temperature: float) -> Tensor:
+    """InfoNCE both ways, where what is true is never a negative.
+
+    Args:
+        rows: Unit embeddings, (B, D); row i's own text is text i.
+        texts: Unit embeddings, (M, D), M >= B.
+        truth: Which text is true of which row, (B, M) bool.
+        temperature: Divides similarities.
+
+    Returns:
+        Mean of both directions' cross-entropies, a scalar.
+    """
+    count = len(rows)
+    scores = rows @ texts.T / temperature
+    own = torch.eye(count, len(texts), dtype=torch.bool, device=rows.device)
+    masked = scores.masked_fill(truth & ~own, float("-inf"))
+    target = torch.arange(count, device=rows.device)
+    return functional.cross_entropy(masked, target) + 0.5 * functional.cross_entropy(masked[:, :count].T, target)
+
+
+def class_shares(everything: Tensor, grid: tuple[int, int] | int) -> Tensor:
+    """How much of each cell each class covers, (N, K + 1, rows, columns), the last class nothing; classes (N, H, W)."""
+    rows, columns = (grid, grid) if isinstance(grid, int) else grid
+    count, height, width = everything.shape
+    cell_row = torch.arange(height, device=everything.device) * rows // height
+    cell_column = torch.arange(width, device=everything.device) * columns // width
+    cell = cell_row[:, None] * columns + cell_column  # (H, W)
+    classes = len(OBJECTS) + 1
+    image = torch.arange(count, device=everything.device).view(-1, 1, 1)
+    flat = ((image * rows * columns + cell) * classes + everything).flatten()
+    counts = torch.bincount(flat, minlength=count * rows * columns * classes).float()
+    shares = counts.view(count, rows, columns, classes)
+    return (shares / shares.sum(3, keepdim=True)).permute(0, 3, 1, 2)
+
+
+def _encode(model: VirtueModel, batch: Batch, ideal: bool) -> ImageFeatures:
+    """The pictures' features; without SAM-2's while ideal tokens stand for its stream."""
+    if not ideal:
+        inputs = batch.images
+        return model.encode_images(inputs["pixel_values"], inputs["image_grid_thw"], inputs["sam_pixel_values"])
+    pixels, grid = batch.images["pixel_values"], batch.images["image_grid_thw"]
+    output = model.vlm.get_image_features(pixels, grid, return_dict=True)
+    merge = model.vlm.visual.spatial_merge_size
+    grids = tuple((rows // merge, columns // merge) for _, rows, columns in grid.tolist())
+    return ImageFeatures(tuple(output.pooler_output), grids)
+
+
+def _token_loss(tokens: Tensor, ideal: Tensor) -> Tensor:
+    """Mean squared distance to the ideal tokens, which it does not move, in units of their variance."""
+    ideal = ideal.detach()
+    return functional.mse_loss(tokens, ideal) / ideal.var()
+
+
+def _said(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean cross-entropy over the targets that are not -1, 0 if there are none."""
+    count = (target >= 0).sum().clamp(min=1)
+    return functional.cross_entropy(logits, target, ignore_index=-1, reduction="sum") / count
