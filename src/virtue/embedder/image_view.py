@@ -75,6 +75,8 @@ class ImageView:
         """
         asked = _broadcast(prompts, text)
         items = [Item(text=words, image=self.image, prompt=prompt, instruction=instruction) for prompt, words in asked]
+        if not items:
+            return np.empty((0, self._embedder.dimension), dtype=np.float32)
         out = np.empty((len(items), self._embedder.width), dtype=np.float32)
         with torch.inference_mode():
             rows = self._rows.image_rows(list(enumerate(items)), 0, self.size, len(self._features.visual[0]))
@@ -104,6 +106,8 @@ class ImageView:
         Raises:
             ValueError: If a prompt does not fit the picture, or the model has no segmentation stream.
         """
+        if self._embedder.model.sam is None:
+            raise ValueError("This model has no segmentation stream, so it draws no masks.")
         width, height = self.size
         checked = [as_visual_prompt(prompt, width, height) for prompt in prompts]
         masks = np.empty((len(checked), height, width), dtype=np.bool_)

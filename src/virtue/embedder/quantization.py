@@ -64,8 +64,8 @@ def quantize_embeddings(
         bits: NDArray[np.uint8] = np.packbits(embeddings > 0, axis=1)
         return bits if precision == "ubinary" else (bits.astype(np.int16) - 128).astype(np.int8)
     low, high = _ranges(embeddings, ranges)
-    steps = np.where(high > low, (high - low) / 255, 1)
-    levels: NDArray[np.float32] = np.clip((embeddings - low) / steps, 0, 255)
+    shares = (embeddings - low) / np.where(high > low, high - low, 1)
+    levels: NDArray[np.float32] = np.clip(shares * 255, 0, 255)
     return levels.astype(np.uint8) if precision == "uint8" else (levels - 128).astype(np.int8)
 
 

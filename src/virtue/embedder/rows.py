@@ -89,7 +89,7 @@ class RowEncoder:
             ValueError: If a visual prompt does not fit the picture.
         """
         prompts = [None if item.prompt is None else as_visual_prompt(item.prompt, *size) for _, item in items]
-        texts = [self.processor.render(item, prompt) for (_, item), prompt in zip(items, prompts, strict=True)]
+        texts = [self._render(item, prompt) for (_, item), prompt in zip(items, prompts, strict=True)]
         ids = self.processor.token_ids(texts, [image_tokens] * len(texts))
         return [
             Row(place, own, image, prompt, size) for (place, _), own, prompt in zip(items, ids, prompts, strict=True)
@@ -126,6 +126,12 @@ class RowEncoder:
     def sam_prompts(self, prompts: Sequence[VisualPrompt | None], sizes: Sequence[tuple[int, int]]) -> SamPrompts:
         """Visual prompts in SAM-2's frame, on the model's device."""
         return self.processor.prompt_inputs(prompts, sizes).to(self.model.device)
+
+    def _render(self, item: Item, prompt: VisualPrompt | None) -> str:
+        text = self.processor.render(item, prompt)
+        if self.model.sam is None and prompt is not None and text == self.processor.render(item):
+            raise ValueError("This model has no segmentation stream and cannot take such a visual prompt.")
+        return text
 
     def _forward(self, rows: Sequence[Row], features: ImageFeatures | None) -> Tensor:
         """Embeddings of one batch, (R, D) float32."""
