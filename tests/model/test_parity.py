@@ -1,7 +1,7 @@
 """This project's model against what the authors' released code computed with the same weights, on CPU in float32.
 
-Reached here: 3e-7 for embeddings, with eager as with sdpa attention; the bound of every comparison is 1e-5. Gradients
-are compared to 1e-5 of each one's norm.
+Reached here: 3e-7 for embeddings, with eager as with sdpa attention, and 9e-6 for gradients, 2e-6 of their norm. Every
+comparison is bounded by 1e-5, of the norm for gradients.
 
 Two of their rules depend on what else is in a batch, so two things are compared in a way of their own. A text row
 next to an image row is wrong in their code and is not compared. The shorter of two image rows counts its own left
@@ -275,7 +275,7 @@ def test_loss_and_gradients_of_a_training_step(
         gradient = parameters[name].grad
         assert gradient is not None, name
         wanted, norm = expected()[key], expected()[f"train_step.norm.{name}"]
-        assert gradient.norm().item() == pytest.approx(norm.item(), rel=1e-4), name
+        assert gradient.norm().item() == pytest.approx(norm.item(), rel=1e-5), name
         sampled = gradient.flatten()[:: max(1, gradient.numel() // 2048)]
-        torch.testing.assert_close(sampled, wanted, rtol=1e-4, atol=1e-5 * norm.item())
+        torch.testing.assert_close(sampled, wanted, rtol=1e-5, atol=1e-6 * norm.item())
     model.zero_grad()
