@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -182,9 +183,8 @@ class Index:
         settings = IndexSettings(embedder.name, embedder.fingerprint, embedder.dimension, stored.as_posix(), regions)
         if cls.exists(folder):
             raise FileExistsError(f"{folder} already holds an index; open it, or choose another place for the new one.")
-        # What a kill in the middle of this has left is overwritten.
-        table = _connect(folder).create_table(_TABLE, schema=_schema(settings), mode="overwrite")
-        return cls(folder, table, settings)
+        shutil.rmtree(folder / f"{_TABLE}.lance", ignore_errors=True)  # what a kill in the middle of this has left
+        return cls(folder, _connect(folder).create_table(_TABLE, schema=_schema(settings)), settings)
 
     @classmethod
     def open(cls, folder: str | Path) -> Index:
