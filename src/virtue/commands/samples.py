@@ -7,6 +7,7 @@ drawn when they are missing, and the truth is drawn again.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
@@ -133,7 +134,7 @@ def _by_image(file: Path, shown: Scene) -> Search:
     return Search(
         name="image",
         asked=f"an image of {' and '.join(f'a {thing.name}' for thing in shown.objects)} {shown.place}",
-        command=f"virtue search --image {file} --filter \"kind = 'image'\"",
+        command=f"virtue search --image {shlex.quote(str(file))} --filter \"kind = 'image'\"",
         item=Item(image=file),
         kind="image",
         wanted=f"one of these things {shown.place}",
@@ -148,7 +149,8 @@ def _by_object(file: Path, point: Point) -> Search:
     return Search(
         name="object",
         asked=f"a point on the {POINTED_AT} in an image",
-        command=f"virtue search --image {file} --point {point.x:g},{point.y:g} --filter \"kind = 'region'\"",
+        command=f"virtue search --image {shlex.quote(str(file))} --point {point.x:g},{point.y:g}"
+        " --filter \"kind = 'region'\"",
         item=Item(image=file, prompt=point),
         kind="region",
         wanted=f"a region that is a {POINTED_AT}",
