@@ -22,6 +22,7 @@ CENTRES = 2000
 SPREAD = 0.8
 PART = 50_000
 TOP_K = 10
+SIZES = ((4032, 3024), (3024, 4032), (1920, 1080), (1280, 853), (640, 480), (500, 333), (800, 1200))
 
 
 def main() -> None:
@@ -47,6 +48,7 @@ def run(folder: Path, rows: int, dimension: int, queries: int) -> None:
     index.compact()
     exact = measure("exact", index, sample)
     print(f"clustered in {timed(index.optimize):.0f} s")
+    measure("index, read for the first time", index, vectors(centres, queries, random))
     found = measure("index", index, sample)
     print(f"recall@{TOP_K} of the index against exact search: {recall(exact, found):.3f}")
     filtered = measure("index, filter keeps 1 in 100 rows", index, sample, "mtime_ns = 7")
@@ -67,9 +69,10 @@ def fill(index: Index, centres: NDArray[np.float32], rows: int, random: np.rando
 
 
 def part(start: int, points: NDArray[np.float32]) -> Iterator[Row]:
-    """Rows for vectors (N, D), with numbers from `start` on for paths."""
+    """Rows for vectors (N, D), with numbers from `start` on for paths, and sizes as cameras and the web have them."""
     for number, vector in enumerate(points, start=start):
-        yield Row(str(number), str(number), number % 100, 0, 1, 1, "image", None, None, None, vector)
+        path, (width, height) = f"{number:09}.jpg", SIZES[number % len(SIZES)]
+        yield Row(path, path, number % 100, 0, width, height, "image", None, None, None, vector)
 
 
 def measure(name: str, index: Index, sample: NDArray[np.float32], condition: str | None = None) -> list[list[Hit]]:
