@@ -1,20 +1,21 @@
-"""Stages 2 and 3: the language model learns to read scenes, and texts and regions learn to meet.
+"""Stages 2 to 4: the language model learns to read scenes, the vision tower to see them, and texts and regions meet.
 
-Both stages minimise the same terms over the same batches:
+A model this small, shown pixels and captions from the start, stays on a plateau for hours: nothing can be read
+before something is seen, and nothing need be seen before something is read. *Ideal tokens* break the circle. They are
+fixed random codes of the truth: what a perfect segmenter would say of each of its cells (how much of it the pointed
+object covers, and what that is) and a perfect vision tower of each of its own. The language model learns to read them
+(stage 2) while the vision tower learns to say them (stage 3) and the segmenter learns to segment (stage 1); then the
+real streams take their place (stage 4), and the ideal tokens stay as one term among several.
+
+Stages 2 and 4 minimise the same terms:
 
 1. region rows against region texts, both ways, with hard negatives that differ in one element;
 2. whole pictures against captions and short queries, both ways;
 3. heads, thrown away afterwards, that ask rows and texts alike what they say (object, place, relation to another
-   object): one head for both sides is what makes them mean the same from the first step on;
-4. a head on the image tokens, asked for the class of what each one shows, because a vision tower learns from every cell
-   what a single vector per picture tells it too slowly.
+   object): one head for both sides is what makes them mean the same from the first step on.
 
-Stage 2 runs beside stage 1, before there is a segmenter: *ideal tokens*, which say how much of each cell the pointed
-object covers and what it is, stand where segmentation tokens will. In stage 3 the frozen segmenter and the connector
-take their place, and the ideal tokens are what the connector is first drawn to.
-
-Letters: N images, R region rows, M region texts, T image texts, S segmentation tokens (side squared), D width, K
-classes.
+Letters: N images, R region rows, M region texts, T image texts or image tokens, S segmentation tokens, D width,
+K object classes.
 """
 
 import math
@@ -79,9 +80,14 @@ class Learner(nn.Module):
         self.model = model
         model.sam.requires_grad_(False)
         self.heads = Heads(model.config.hidden_size)
-        self.ideal_object = nn.Embedding(len(OBJECTS), model.config.hidden_size)
-        self.ideal_empty = nn.Parameter(0.5 * torch.randn(model.config.hidden_size))
-        nn.init.normal_(self.ideal_object.weight, std=0.5)
+        width = model.config.hidden_size
+        self.ideal_object = nn.Embedding(len(OBJECTS), width)
+        self.ideal_empty = nn.Parameter(0.5 * torch.randn(width), requires_grad=False)
+        self.ideal_shown = nn.Embedding(len(OBJECTS) + 1, width)
+        self.ideal_place = nn.Embedding(len(PLACES), width)
+        for table in (self.ideal_object, self.ideal_shown, self.ideal_place):
+            nn.init.normal_(table.weight, std=0.5)
+            table.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "Learner":
         """Train everything but the frozen segmenter."""
@@ -103,6 +109,15 @@ class Learner(nn.Module):
         image = shown.sqrt() @ self.ideal_object.weight + (1 - visible) * self.ideal_empty
         return region, image
 
+    def ideal_image_tokens(self, batch: Batch) -> ImageFeatures:
+        """What a perfect vision tower would say: of each cell what it shows, and the place."""
+        merge = self.model.vlm.visual.spatial_merge_size
+        _, rows, columns = batch.images["image_grid_thw"][0].tolist()
+        grid = (rows // merge, columns // merge)
+        shown = class_shares(batch.everything, grid).flatten(2).transpose(1, 2)  # (N, T, K + 1)
+        tokens = shown.sqrt() @ self.ideal_shown.weight + self.ideal_place(batch.place).unsqueeze(1)
+        return ImageFeatures(tuple(tokens), (grid,) * len(tokens))
+
 
 def contrastive_losses(learner: Learner, batch: Batch, temperature: float, ideal: bool) -> dict[str, Tensor]:
     """Loss terms of one step.
@@ -114,20 +129,19 @@ def contrastive_losses(learner: Learner, batch: Batch, temperature: float, ideal
         ideal: Let ideal tokens stand for the segmentation stream (stage 2) instead of the segmenter (stage 3).
     """
     model, heads = learner.model, learner.heads
-    features = _encode(model, batch, ideal)
-    cells = torch.stack(
-        [tokens.T.unflatten(1, grid) for tokens, grid in zip(features.visual, features.grids, strict=True)]
-    )
-    shown = class_shares(batch.everything, features.grids[0])
-    terms = {"cells": 0.5 * cell_loss(heads.cell(cells.movedim(1, 3)).movedim(3, 1), shown[:, :-1])}
     ideal_region, ideal_image = learner.ideal_tokens(batch)
-    own = torch.arange(len(features), device=batch.region_image.device)
+    own = torch.arange(len(batch.place), device=batch.place.device)
+    terms = {}
     if ideal:
+        features = learner.ideal_image_tokens(batch)
         region_tokens, image_tokens = ideal_region, ideal_image
     else:
+        inputs = batch.images
+        features = model.encode_images(inputs["pixel_values"], inputs["image_grid_thw"], inputs["sam_pixel_values"])
         region_tokens = model.segmentation_tokens(features, batch.region_image, batch.region_prompts)
         image_tokens = model.segmentation_tokens(features, own, batch.image_prompts)
         terms["connector"] = _token_loss(region_tokens, ideal_region) + SOFT * _token_loss(image_tokens, ideal_image)
+        terms["tower"] = _tower_loss(learner, features, batch)
     index = torch.cat([batch.region_image, own])
     rows = embed_images(model, features, index, torch.cat([region_tokens, image_tokens]))
     regions, pictures = rows.split([len(batch.region_image), len(features)])
@@ -161,6 +175,20 @@ def connector_losses(learner: Learner, batch: Batch) -> dict[str, Tensor]:
     regions = model.segmentation_tokens(features, batch.region_image, batch.region_prompts)
     images = model.segmentation_tokens(features, own, batch.image_prompts)
     return {"connector": _token_loss(regions, region) + SOFT * _token_loss(images, image)}
+
+
+def tower_losses(learner: Learner, batch: Batch) -> dict[str, Tensor]:
+    """Loss terms of the vision tower alone: what its image tokens say, against the ideal ones.
+
+    Args:
+        learner: What learns.
+        batch: Of one process.
+    """
+    output = learner.model.vlm.get_image_features(
+        batch.images["pixel_values"], batch.images["image_grid_thw"], return_dict=True
+    )
+    grids = learner.ideal_image_tokens(batch).grids
+    return {"tower": _tower_loss(learner, ImageFeatures(tuple(output.pooler_output), grids), batch)}
 
 
 def text_losses(learner: Learner, texts: dict[str, Tensor], elements: Tensor) -> dict[str, Tensor]:
@@ -231,16 +259,13 @@ def class_shares(everything: Tensor, grid: tuple[int, int] | int) -> Tensor:
     return (shares / shares.sum(3, keepdim=True)).permute(0, 3, 1, 2)
 
 
-def _encode(model: VirtueModel, batch: Batch, ideal: bool) -> ImageFeatures:
-    """The pictures' features; without SAM-2's while ideal tokens stand for its stream."""
-    if not ideal:
-        inputs = batch.images
-        return model.encode_images(inputs["pixel_values"], inputs["image_grid_thw"], inputs["sam_pixel_values"])
-    pixels, grid = batch.images["pixel_values"], batch.images["image_grid_thw"]
-    output = model.vlm.get_image_features(pixels, grid, return_dict=True)
-    merge = model.vlm.visual.spatial_merge_size
-    grids = tuple((rows // merge, columns // merge) for _, rows, columns in grid.tolist())
-    return ImageFeatures(tuple(output.pooler_output), grids)
+def _tower_loss(learner: Learner, features: ImageFeatures, batch: Batch) -> Tensor:
+    """Distance to the ideal image tokens, and the class that each token names."""
+    tokens = torch.stack(features.visual)  # (N, T, D)
+    ideal = torch.stack(learner.ideal_image_tokens(batch).visual)
+    named = learner.heads.cell(tokens).transpose(1, 2).unflatten(2, features.grids[0])
+    shown = class_shares(batch.everything, features.grids[0])
+    return _token_loss(tokens, ideal) + 0.5 * cell_loss(named, shown[:, :-1])
 
 
 def _token_loss(tokens: Tensor, ideal: Tensor) -> Tensor:

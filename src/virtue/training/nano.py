@@ -1,12 +1,13 @@
 """The recipe of the bundled model: from nothing to weights, on a GPU in minutes, on two CPU cores in a few hours.
 
 1. **Segmenter**: a nano SAM-2 learns promptable segmentation (`segmenter`).
-2. **Reader**: texts learn to mean what they say; then the vision tower and the language model learn to read scenes,
-   with ideal tokens in place of the segmentation stream (`contrastive`). It needs nothing of stage 1: on CPU both run
-   at the same time.
-3. **Contrastive**: the connector learns what the ideal tokens say, then everything but the frozen segmenter learns
+2. **Reader**: texts learn to mean what they say; then the language model learns to read scenes and regions from ideal
+   tokens, which stand for the segmentation stream and for the vision tower (`contrastive`).
+3. **Tower**: the vision tower learns to say of every cell what its ideal token says.
+4. **Contrastive**: the connector learns what its ideal tokens say, then everything but the frozen segmenter learns
    together, the temperature falling.
 
+The first three need nothing of each other, because ideal tokens are fixed codes: on CPU they run at the same time.
 Every stage goes on from its last checkpoint after an interruption, with the same data.
 """
 
@@ -25,7 +26,7 @@ from virtue.model import VirtueModel, VirtueProcessor
 from virtue.scenes.captions import region_samples, scene_caption, short_queries
 from virtue.scenes.renderer import scenes
 from virtue.training.architecture import nano_model, nano_processor, nano_tokenizer
-from virtue.training.contrastive import Learner, connector_losses, contrastive_losses, text_losses
+from virtue.training.contrastive import Learner, connector_losses, contrastive_losses, text_losses, tower_losses
 from virtue.training.loop import Progress, Schedule, train
 from virtue.training.pairs import Batches, to_device
 from virtue.training.runs import Run
@@ -33,7 +34,7 @@ from virtue.training.segmenter import SegmentationBatches, Segmenter, segmentati
 
 TOKENIZER_SCENES = 1500
 TEXTS = 192  # of a text-only step
-HOT, COLD = 0.1, 0.03  # temperature at the start and at the end of stage 3
+HOT, COLD = 0.1, 0.03  # temperature at the start and at the end of stage 4
 
 StageProgress = Callable[[str, int, int, dict[str, float]], None]
 """Called after a step with the stage's name, the step, the number of all steps, and the step's figures."""
@@ -49,8 +50,9 @@ class Plan:
         segmenter_steps: Steps of stage 1.
         text_steps: Steps of stage 2 on texts alone.
         reader_steps: All steps of stage 2.
-        connector_steps: Steps of stage 3 on the connector alone.
-        contrastive_steps: All steps of stage 3.
+        tower_steps: Steps of stage 3.
+        connector_steps: Steps of stage 4 on the connector alone.
+        contrastive_steps: All steps of stage 4.
         rows: Most region rows per scene.
         distractors: Hard negative texts per region row.
         seed: Of weights and data.
@@ -60,7 +62,8 @@ class Plan:
     segmenter_images: int = 8
     segmenter_steps: int = 3000
     text_steps: int = 120
-    reader_steps: int = 1200
+    reader_steps: int = 900
+    tower_steps: int = 2000
     connector_steps: int = 200
     contrastive_steps: int = 2400
     rows: int = 3
@@ -71,9 +74,15 @@ class Plan:
 PLANS = {
     "cpu": Plan(),
     "gpu": Plan(
-        images=96, segmenter_images=64, segmenter_steps=6000, reader_steps=3000, contrastive_steps=8000, distractors=5
+        images=96,
+        segmenter_images=64,
+        segmenter_steps=6000,
+        reader_steps=3000,
+        tower_steps=6000,
+        contrastive_steps=8000,
+        distractors=5,
     ),
-    "smoke": Plan(4, 2, 2, 1, 2, 1, 2, 2, 2),
+    "smoke": Plan(4, 2, 2, 1, 2, 1, 1, 2, 2, 2),
 }
 """Named amounts: "cpu" for two cores, "gpu" for one card, "smoke" to see every stage run."""
 
@@ -95,7 +104,7 @@ def train_segmenter(folder: Path, plan: Plan, device: torch.device, progress: St
 def train_reader(folder: Path, plan: Plan, device: torch.device, progress: StageProgress | None = None) -> None:
     """Stage 2, into `folder / "reader"`."""
     learner = Learner(nano_model(plan.seed)).to(device).train()
-    batches = Batches(read_processor(folder), plan.images, plan.rows, plan.distractors, plan.seed)
+    batches = Batches(read_processor(folder), plan.images, plan.rows, plan.distractors, plan.seed, pixels=False)
 
     def losses(step: int) -> dict[str, Tensor]:
         if step < plan.text_steps:
@@ -107,6 +116,19 @@ def train_reader(folder: Path, plan: Plan, device: torch.device, progress: Stage
     train(learner, losses, schedule, Run(folder / "reader"), _named("reader", progress))
 
 
+def train_tower(folder: Path, plan: Plan, device: torch.device, progress: StageProgress | None = None) -> None:
+    """Stage 3, into `folder / "tower"`."""
+    learner = Learner(nano_model(plan.seed)).to(device).train()
+    batches = Batches(read_processor(folder), plan.images, 1, 1, plan.seed + 1)
+    train(
+        nn.ModuleDict({"visual": learner.model.vlm.visual, "cell": learner.heads.cell}),
+        lambda step: tower_losses(learner, to_device(batches(step), device)),
+        Schedule(plan.tower_steps, 1.5e-3, warmup=50),
+        Run(folder / "tower"),
+        _named("tower", progress),
+    )
+
+
 def train_contrastive(
     folder: Path,
     plan: Plan,
@@ -115,15 +137,15 @@ def train_contrastive(
     rank: int = 0,
     world: int = 1,
 ) -> None:
-    """Stage 3, into `folder / "contrastive"`, on one process or, with gradients averaged, on several.
+    """Stage 4, into `folder / "contrastive"`, on one process or, with gradients averaged, on several.
 
     Raises:
-        FileNotFoundError: If one of the first two stages has no checkpoint in the folder.
+        FileNotFoundError: If one of the first three stages has no checkpoint in the folder.
     """
     learner = Learner(nano_model(plan.seed))
     _load(learner, folder)
     learner.to(device).train()
-    batches = Batches(read_processor(folder), plan.images, plan.rows, plan.distractors, plan.seed + 1, rank, world)
+    batches = Batches(read_processor(folder), plan.images, plan.rows, plan.distractors, plan.seed + 2, rank, world)
     warm = plan.connector_steps
 
     def losses(step: int) -> dict[str, Tensor]:
@@ -152,7 +174,7 @@ def export(folder: Path, target: Path) -> None:
         target: Of the checkpoint.
 
     Raises:
-        FileNotFoundError: If stage 3 has no checkpoint.
+        FileNotFoundError: If stage 4 has no checkpoint.
     """
     state = Run(folder / "contrastive").load()
     if state is None:
@@ -196,13 +218,20 @@ def _texts() -> Iterator[str]:
 
 
 def _load(learner: Learner, folder: Path) -> None:
-    """The segmenter of stage 1 and everything else of stage 2."""
-    segmenter, reader = Run(folder / "segmenter").load(), Run(folder / "reader").load()
-    if segmenter is None or reader is None:
-        raise FileNotFoundError(f"{folder} lacks the checkpoint of the segmenter or of the reader: train them first.")
-    sam = {f"model.{name}": tensor for name, tensor in segmenter["module"].items() if name.startswith("sam.")}
-    rest = {name: tensor for name, tensor in reader["module"].items() if not name.startswith("model.sam.")}
-    learner.load_state_dict(rest | sam)
+    """The segmenter of stage 1, the language model and heads of stage 2, the vision tower of stage 3."""
+    states = {}
+    for stage in ("segmenter", "reader", "tower"):
+        state = Run(folder / stage).load()
+        if state is None:
+            raise FileNotFoundError(f"{folder / stage} holds no checkpoint: train that stage first.")
+        states[stage] = state["module"]
+    weights = {name: tensor for name, tensor in states["reader"].items() if not name.startswith("model.sam.")}
+    weights |= {f"model.{name}": tensor for name, tensor in states["segmenter"].items() if name.startswith("sam.")}
+    homes = {"visual": "model.vlm.visual", "cell": "heads.cell"}
+    for name, tensor in states["tower"].items():
+        part, _, rest = name.partition(".")
+        weights[f"{homes[part]}.{rest}"] = tensor
+    learner.load_state_dict(weights)
 
 
 def _average(parameters: Iterable[nn.Parameter]) -> None:

@@ -99,6 +99,7 @@ class Batches:
         seed: Of the run.
         rank: Of the process.
         world: Processes.
+        pixels: Whether `images` holds the pictures or only their grids.
     """
 
     def __init__(
@@ -110,9 +111,10 @@ class Batches:
         seed: int,
         rank: int = 0,
         world: int = 1,
+        pixels: bool = True,
     ) -> None:
         self.processor, self.images, self.rows, self.distractors = processor, images, rows, distractors
-        self.seed, self.rank, self.world = seed, rank, world
+        self.seed, self.rank, self.world, self.pixels = seed, rank, world, pixels
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step."""
@@ -132,7 +134,7 @@ class Batches:
         image_truth &= (image_text_place == place[:, None]) | (image_text_place < 0)
         sizes = [(width, height)] * len(scenes)
         return Batch(
-            images=self.processor.image_inputs([Image.fromarray(scene.image) for scene in scenes]),
+            images=self._images(scenes),
             region_image=torch.tensor([i for i, _ in chosen]),
             region_prompts=self.processor.prompt_inputs(prompts, [(width, height)] * len(prompts)),
             image_prompts=self.processor.prompt_inputs([None] * len(scenes), sizes),
@@ -159,6 +161,13 @@ class Batches:
             short = rng.random() < SHORT_SHARE
             texts.append(_short_region_text(elements, rng) if short else _worded(elements, rng.random() < 0.35, rng))
         return self._tokens([text for text, _ in texts]), torch.tensor([said for _, said in texts])
+
+    def _images(self, scenes: list[Scene]) -> dict[str, Tensor]:
+        pictures = [Image.fromarray(scene.image) for scene in scenes]
+        if self.pixels:
+            return self.processor.image_inputs(pictures)
+        grid = self.processor.image_inputs(pictures[:1])["image_grid_thw"]  # all are of one size
+        return {"image_grid_thw": grid.expand(len(pictures), -1)}
 
     def _samples(self, scene: Scene, rng: np.random.Generator) -> list[RegionSample]:
         samples = region_samples(scene, rng)

@@ -24,6 +24,7 @@ from virtue.training.nano import (
     train_contrastive,
     train_reader,
     train_segmenter,
+    train_tower,
 )
 
 Job = tuple[str, int, int]
@@ -49,9 +50,10 @@ def run_recipe(
     if processes == 1 or device.type != "cpu":
         train_segmenter(folder, plan, device, progress)
         train_reader(folder, plan, device, progress)
+        train_tower(folder, plan, device, progress)
         train_contrastive(folder, plan, device, progress)
         return
-    _together(folder, plan, [("segmenter", 0, 1), ("reader", 0, 1)], progress)
+    _together(folder, plan, [(stage, 0, 1) for stage in ("segmenter", "reader", "tower")], progress)
     _together(folder, plan, [("contrastive", rank, processes) for rank in range(processes)], progress)
 
 
@@ -114,6 +116,7 @@ def _work(reports: "Queue[Any]", folder: Path, plan: Plan, job: Job, meeting: Pa
         run: dict[str, Callable[[], None]] = {
             "segmenter": lambda: train_segmenter(folder, plan, device, progress),
             "reader": lambda: train_reader(folder, plan, device, progress),
+            "tower": lambda: train_tower(folder, plan, device, progress),
             "contrastive": lambda: train_contrastive(folder, plan, device, progress, rank, world),
         }
         run[stage]()
