@@ -12,13 +12,17 @@ Stages 2 and 4 minimise the same terms:
 1. region rows against region texts, both ways, with hard negatives that differ in one element;
 2. whole pictures against captions and short queries, both ways;
 3. heads, thrown away afterwards, that ask rows and texts alike what they say (object, place, relation to another
-   object): one head for both sides is what makes them mean the same from the first step on.
+   object): one head for both sides is what makes them mean the same from the first step on;
+4. a head that asks every image token, after the language model, in which direction the pointed object lies, because
+   relations are learnt from many places at once or not for a long time.
 
 Letters: N images, R region rows, M region texts, T image texts or image tokens, S segmentation tokens, D width,
 K object classes.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -27,10 +31,12 @@ from torch.nn import functional
 from virtue.model import VirtueModel
 from virtue.model.features import ImageFeatures
 from virtue.model.segmentation import encode_sam_image
+from virtue.scenes.renderer import CONE
 from virtue.scenes.vocabulary import OBJECTS, PLACES, RELATIONS
 from virtue.training.pairs import Batch
 from virtue.training.segmenter import cell_loss
 
+DIRECTIONS = ("left of", "right of", "above", "below")
 SOFT = 0.5  # weight of the point grid's ideal tokens, which show everything at once
 
 
@@ -46,6 +52,7 @@ class Heads(nn.Module):
         self.other = nn.Embedding(len(OBJECTS), width)
         self.relation = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, len(RELATIONS)))
         self.cell = nn.Linear(width, len(OBJECTS) + 1)
+        self.direction = nn.Linear(width, len(DIRECTIONS))
 
     def region_loss(self, embeddings: Tensor, elements: Tensor) -> Tensor:
         """Cross-entropy of object, place, and relation to the other object, where said; (B, D) unit rows and (B, 4)."""
@@ -143,7 +150,11 @@ def contrastive_losses(learner: Learner, batch: Batch, temperature: float, ideal
         terms["connector"] = _token_loss(region_tokens, ideal_region) + SOFT * _token_loss(image_tokens, ideal_image)
         terms["tower"] = _tower_loss(learner, features, batch)
     index = torch.cat([batch.region_image, own])
-    rows = embed_images(model, features, index, torch.cat([region_tokens, image_tokens]))
+    with hidden_states(model) as kept:
+        rows = embed_images(model, features, index, torch.cat([region_tokens, image_tokens]))
+    seen = kept[0][: len(region_tokens), region_tokens.shape[1] : -1]  # the image tokens, (R, T, D)
+    said, there = heads.direction(seen).flatten(0, 1), directions(batch.masks, features.grids[0]).flatten()
+    terms["direction"] = functional.cross_entropy(said, there, ignore_index=-1)
     regions, pictures = rows.split([len(batch.region_image), len(features)])
     region_texts = embed_texts(model, batch.region_texts)
     image_texts = embed_texts(model, batch.image_texts)
@@ -222,6 +233,47 @@ def embed_images(model: VirtueModel, features: ImageFeatures, index: Tensor, seg
     ids = torch.full((len(index), rows * columns + 1), model.config.image_token_id, device=index.device)
     ids[:, -1] = int(model.config.get_text_config().eos_token_id)  # the template's end token
     return model.embed(ids, torch.ones_like(ids), features, index, segmentation)
+
+
+@contextmanager
+def hidden_states(model: VirtueModel) -> Iterator[list[Tensor]]:
+    """Keep the language model's final hidden states (B, L, D) of the calls made inside."""
+    kept: list[Tensor] = []
+    handle = model.vlm.language_model.norm.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+    try:
+        yield kept
+    finally:
+        handle.remove()
+
+
+def directions(masks: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Where each thing stands, seen from each cell, by the scenes' own rule for relations.
+
+    Args:
+        masks: Visible pixels, (R, H, W) bool.
+        grid: Rows and columns of cells.
+
+    Returns:
+        Index into `DIRECTIONS`, -1 between the cones, (R, rows * columns) int64.
+    """
+    rows, columns = grid
+    x, y = _middle(masks.any(1)) * columns, _middle(masks.any(2)) * rows  # (R,) in cells
+    cell_y, cell_x = torch.meshgrid(
+        torch.arange(rows, device=masks.device) + 0.5, torch.arange(columns, device=masks.device) + 0.5, indexing="ij"
+    )
+    dx, dy = cell_x.flatten() - x[:, None], cell_y.flatten() - y[:, None]
+    beside, over = dx.abs() > CONE * dy.abs(), dy.abs() > CONE * dx.abs()
+    side = torch.where(dx > 0, 0, 1)
+    height = torch.where(dy > 0, 2, 3)
+    return torch.where(beside, side, torch.where(over, height, -1))
+
+
+def _middle(filled: Tensor) -> Tensor:
+    """Middle of the True stretch of each row (R, L) bool, as a share of L, (R,)."""
+    length = filled.shape[1]
+    first = filled.int().argmax(1)
+    last = length - filled.flip(1).int().argmax(1)
+    return (first + last) / (2 * length)
 
 
 def match_loss(rows: Tensor, texts: Tensor, truth: Tensor, temperature: float) -> Tensor:
