@@ -41,8 +41,8 @@ sorts the best `REFINE` times top_k by the exact vectors; `benchmarks/search.py`
 _TABLE = "items"
 _METADATA_KEY = "virtue"
 _HIT_COLUMNS = ["path", "box", "rle", "width", "height", "score"]
-"""What a hit is made of. Not `kind`, which the box tells: to read ten rows of a column that is the same everywhere costs
-LanceDB half as much as the search."""
+"""What a hit is made of. Not `kind`, which the box tells: reading ten rows of a column that is the same everywhere
+costs LanceDB half as much as the search."""
 
 _OLD_VERSIONS = timedelta(hours=1)
 """A search that is under way may still read a version of the table that has since been replaced."""
