@@ -78,11 +78,13 @@ class Batch:
 
 
 def to_device(value: Any, device: torch.device) -> Any:
-    """A batch, or any nesting of dataclasses, dicts and tensors, on a device."""
+    """A batch, or any nesting of dataclasses, dicts, tuples and tensors, on a device."""
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
     if isinstance(value, dict):
         return {key: to_device(entry, device) for key, entry in value.items()}
+    if isinstance(value, tuple):
+        return tuple(to_device(entry, device) for entry in value)
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{field.name: to_device(getattr(value, field.name), device) for field in fields(value)})
     return value
