@@ -74,7 +74,7 @@ def train(
         terms = losses(step)
         total = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(total):
-            raise FloatingPointError(f"The loss of step {step} is {float(total)}: lower the learning rate.")
+            raise FloatingPointError(f"The loss of step {step} is {total.item()}: lower the learning rate.")
         optimizer.zero_grad(set_to_none=True)
         total.backward()
         if reduce_gradients is not None:
