@@ -1,0 +1,141 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.tiny import tiny_config, tiny_model
+from virtue.model import VirtueProcessor
+from virtue.model.segmentation import SamPrompts, decode_masks, encode_sam_image, segmentation_features
+from virtue.scenes.renderer import render
+from virtue.scenes.vocabulary import OBJECTS, object_id
+from virtue.training.segmenter import (
+    SegmentationBatches,
+    Segmenter,
+    cell_loss,
+    dice_loss,
+    focal_loss,
+    mask_iou,
+    segmentation_losses,
+)
+
+Batch = tuple[Tensor, SamPrompts, Tensor, Tensor, Tensor]
+
+
+def tiny_segmenter() -> Segmenter:
+    """In training mode, as evaluation may take another mask, by its stability."""
+    config = tiny_config()
+    config.sam_config.prompt_encoder_config.mask_input_channels = 16  # the norm over a quarter of them needs several
+    return Segmenter(tiny_model(config)).train()
+
+
+@pytest.fixture(scope="module")
+def batch(processor: VirtueProcessor) -> Batch:
+    return SegmentationBatches(processor, images=2, seed=0)(step=3)
+
+
+def test_focal_loss_of_an_undecided_model() -> None:
+    zeros = torch.zeros(1, 2, 2)
+    missed, alarm = 0.25 * 0.25 * math.log(2), 0.75 * 0.25 * math.log(2)  # alpha, (1 - p)^2, -log p
+    assert float(focal_loss(zeros, torch.ones(1, 2, 2))) == pytest.approx(missed)
+    assert float(focal_loss(zeros, torch.zeros(1, 2, 2))) == pytest.approx(alarm)
+    half = torch.tensor([[[1.0, 1.0], [0.0, 0.0]]])
+    assert float(focal_loss(zeros, half)) == pytest.approx((missed + alarm) / 2)
+    assert float(focal_loss(zeros.expand(3, 2, 2), half.expand(3, 2, 2))) == pytest.approx(1.5 * (missed + alarm))
+
+
+def test_focal_loss_of_a_sure_and_right_model_is_nothing() -> None:
+    target = torch.tensor([[[1.0, 0.0]]])
+    assert float(focal_loss(60 * target - 30, target)) == pytest.approx(0, abs=1e-9)
+
+
+def test_dice_loss() -> None:
+    ones = torch.ones(1, 2, 2)
+    assert float(dice_loss(0 * ones, ones)) == pytest.approx(2 / 7)  # 1 - (2 * 2 + 1) / (2 + 4 + 1)
+    assert float(dice_loss(30 * ones, ones)) == pytest.approx(0, abs=1e-6)
+    assert float(dice_loss(30 * ones, 0 * ones)) == pytest.approx(4 / 5)  # 1 - 1 / (4 + 0 + 1)
+    assert float(dice_loss(torch.zeros(3, 2, 2), torch.ones(3, 2, 2))) == pytest.approx(6 / 7)
+
+
+def test_mask_iou() -> None:
+    a = torch.tensor([[[1, 1, 0]], [[0, 0, 0]], [[0, 0, 0]]]).bool()
+    b = torch.tensor([[[0, 1, 1]], [[0, 0, 0]], [[0, 1, 0]]]).bool()
+    assert mask_iou(a, b).tolist() == pytest.approx([1 / 3, 1.0, 0.0])
+
+
+def test_cell_loss_of_an_undecided_model_is_the_log_of_the_classes() -> None:
+    shares = torch.rand(2, 4, 3, 3) / 4
+    assert float(cell_loss(torch.zeros(2, 5, 3, 3), shares)) == pytest.approx(math.log(5))
+
+
+def test_cell_loss_weighs_empty_cells_lightly() -> None:
+    shares = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2)  # the object fills the first of two cells
+    logits = torch.zeros(1, 2, 1, 2)
+    logits[0, 0] = math.log(3)  # both cells say: object, three to one
+    seen, missed = math.log(4 / 3), math.log(4)
+    assert float(cell_loss(logits, shares)) == pytest.approx((seen + 0.05 * missed) / 1.05)
+
+
+def test_a_batch_is_what_its_scenes_show(batch: Batch) -> None:
+    pixels, prompts, rows, masks, classes = batch
+    scenes = [render(seed) for seed in (6, 7)]  # step 3 of two pictures
+    things = [(i, thing) for i, scene in enumerate(scenes) for thing in scene.objects]
+    assert pixels.shape == (2, 3, 64, 64)
+    assert rows.tolist() == [i for i, _ in things]
+    assert classes.tolist() == [object_id(thing.name) for _, thing in things]
+    assert masks.shape == (len(things), 256, 256)
+    assert all((mask.numpy() == thing.mask).all() for mask, (_, thing) in zip(masks, things, strict=True))
+    assert len(prompts.points) == len(things)
+
+
+def test_a_batch_follows_from_seed_and_step(processor: VirtueProcessor, batch: Batch) -> None:
+    again = SegmentationBatches(processor, images=2, seed=0)(step=3)
+    assert torch.equal(again[0], batch[0])
+    assert torch.equal(again[1].points, batch[1].points)
+    assert not torch.equal(SegmentationBatches(processor, images=2, seed=0)(step=4)[0], batch[0])
+    assert not torch.equal(SegmentationBatches(processor, images=2, seed=1)(step=3)[0], batch[0])
+
+
+def test_decode_gives_the_features_and_masks_of_the_finished_model(batch: Batch) -> None:
+    pixels, prompts, rows, _, _ = batch
+    segmenter = tiny_segmenter()
+    maps = encode_sam_image(segmenter.sam, pixels)
+    for row in range(len(rows)):
+        one = torch.tensor([row])
+        own = tuple(level[rows[one]] for level in maps)
+        masks, iou, features = segmenter.decode(own, prompts.rows(one))
+        assert torch.allclose(features, segmentation_features(segmenter.sam, own[0], prompts.rows(one)), atol=1e-5)
+        expected, quality = decode_masks(segmenter.sam, *own, prompts.rows(one))
+        assert torch.allclose(masks, expected, atol=1e-5)
+        assert torch.allclose(iou, quality, atol=1e-5)
+
+
+def test_the_losses_are_finite_and_reach_all_that_learns(batch: Batch) -> None:
+    segmenter = tiny_segmenter()
+    terms = segmentation_losses(segmenter, batch)
+    assert terms.keys() == {"all", "focal", "dice", "iou", "pointed"}
+    assert all(torch.isfinite(term) and term > 0 for term in terms.values())
+    torch.stack(list(terms.values())).sum().backward()
+    sam = segmenter.sam
+    parts = {
+        "head of F_s": segmenter.pointed.weight,
+        "head of the image map": segmenter.all.weight,
+        "prompt encoder, points": sam.prompt_encoder.point_embed.weight,
+        "prompt encoder, masks": sam.prompt_encoder.mask_embed.conv1.weight,
+        "two-way transformer": sam.mask_decoder.transformer.layers[0].self_attn.q_proj.weight,
+        "mask decoder": sam.mask_decoder.upscale_conv1.weight,
+        "predicted IoU": sam.mask_decoder.iou_prediction_head.proj_in.weight,
+        "image encoder": sam.vision_encoder.backbone.patch_embed.projection.weight,
+    }
+    for name, weight in parts.items():
+        assert weight.grad is not None and weight.grad.abs().sum() > 0, name
+
+
+def test_an_untrained_head_asks_each_class_alike(batch: Batch) -> None:
+    segmenter = tiny_segmenter()
+    for head in (segmenter.pointed, segmenter.all):
+        for parameter in head.parameters():
+            torch.nn.init.zeros_(parameter)
+    terms = {name: term.item() for name, term in segmentation_losses(segmenter, batch).items()}
+    assert terms["pointed"] == pytest.approx(math.log(len(OBJECTS) + 1), rel=1e-5)
+    assert terms["all"] == pytest.approx(0.3 * math.log(len(OBJECTS) + 1), rel=1e-5)
