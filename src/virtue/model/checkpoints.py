@@ -22,6 +22,7 @@ from virtue.model.adapters import ADAPTER_CONFIG, load_adapter
 from virtue.model.configuration_virtue import VirtueConfig
 from virtue.model.modeling_virtue import VirtueModel
 from virtue.model.processing_virtue import VirtueProcessor
+from virtue.model.quiet import no_progress_bars
 from virtue.model.released import (
     CONNECTOR_FILE,
     LARGEST_IMAGE,
@@ -163,7 +164,8 @@ def build(
         shapes = {key: tuple(tensor.shape) for key, tensor in VirtueModel(config).state_dict().items()}
     check_tensors(state, shapes, places)
     kind = dtype or state["vlm.language_model.embed_tokens.weight"].dtype
-    model: VirtueModel = VirtueModel.from_pretrained(None, config=config, state_dict=state, dtype=kind)
+    with no_progress_bars():
+        model: VirtueModel = VirtueModel.from_pretrained(None, config=config, state_dict=state, dtype=kind)
     model.eval()
     return model
 

@@ -13,8 +13,8 @@ Stages 2 and 4 minimise the same terms:
 2. whole pictures against captions and short queries, both ways;
 3. heads, thrown away afterwards, that ask rows and texts alike what they say (object, place, relation to another
    object): one head for both sides is what makes them mean the same from the first step on;
-4. a head that asks every image token, after the language model, in which direction the pointed object lies, because
-   relations are learnt from many places at once or not for a long time.
+4. the relation head, asked of every image token after the language model: how does the pointed object stand to what
+   this token shows? Relations are learnt from many places at once or not for a long time.
 
 Letters: N images, R region rows, M region texts, T image texts or image tokens, S segmentation tokens, D width,
 K object classes.
@@ -32,11 +32,13 @@ from virtue.model import VirtueModel
 from virtue.model.features import ImageFeatures
 from virtue.model.segmentation import encode_sam_image
 from virtue.scenes.renderer import CONE
-from virtue.scenes.vocabulary import OBJECTS, PLACES, RELATIONS
+from virtue.scenes.vocabulary import OBJECTS, PLACES, RELATIONS, relation_id
 from virtue.training.pairs import Batch
 from virtue.training.segmenter import cell_loss
 
 DIRECTIONS = ("left of", "right of", "above", "below")
+PAIR_WIDTH = 64
+SHOWN = 0.25  # of a cell, for the cell to show an object
 SOFT = 0.5  # weight of the point grid's ideal tokens, which show everything at once
 
 
@@ -49,21 +51,38 @@ class Heads(nn.Module):
         self.object = nn.Linear(width, len(OBJECTS))
         self.place = nn.Linear(width, len(PLACES))
         self.present = nn.Linear(width, len(OBJECTS))
-        self.other = nn.Embedding(len(OBJECTS), width)
-        self.relation = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, len(RELATIONS)))
+        self.related = nn.Linear(width, len(RELATIONS) * PAIR_WIDTH)
+        self.other = nn.Linear(PAIR_WIDTH, len(OBJECTS), bias=False)
         self.cell = nn.Linear(width, len(OBJECTS) + 1)
-        self.direction = nn.Linear(width, len(DIRECTIONS))
 
     def region_loss(self, embeddings: Tensor, elements: Tensor) -> Tensor:
         """Cross-entropy of object, place, and relation to the other object, where said; (B, D) unit rows and (B, 4)."""
         scaled = embeddings * self.scale
         thing, relation, other, place = elements.unbind(1)
-        related = self.relation(torch.cat([scaled, self.other(other.clamp(min=0))], dim=1))
+        related = self.pair(scaled)[torch.arange(len(other)), :, other.clamp(min=0)]
         return (
             functional.cross_entropy(self.object(scaled), thing)
             + 0.3 * _said(self.place(scaled), place)
             + _said(related, relation)
         )
+
+    def pair(self, hidden: Tensor) -> Tensor:
+        """Logits of each relation to each other object, (..., D) to (..., relations, K).
+
+        Bilinear, so that what is learnt of one object holds for all.
+        """
+        logits: Tensor = self.other(self.related(hidden).unflatten(-1, (len(RELATIONS), PAIR_WIDTH)))
+        return logits
+
+    def pair_loss(self, embeddings: Tensor, related: Tensor) -> Tensor:
+        """Which relations to which others are true at all; (R, D) unit rows and (R, relations, K) bool."""
+        true = related.flatten(1).float()
+        log = functional.log_softmax(self.pair(embeddings * self.scale).flatten(1), dim=1)
+        return -(true * log).sum(1).div(true.sum(1).clamp(min=1)).mean()
+
+    def token_loss(self, tokens: Tensor, pairs: Tensor) -> Tensor:
+        """Which object stands in which direction, asked of each image token, (R, T, D) and (R, T), -1 for no answer."""
+        return functional.cross_entropy(self.pair(tokens).flatten(2).flatten(0, 1), pairs.flatten(), ignore_index=-1)
 
     def image_loss(self, embeddings: Tensor, present: Tensor, place: Tensor) -> Tensor:
         """Which objects there are (B, K) and which place (B,), -1 unsaid."""
@@ -153,8 +172,7 @@ def contrastive_losses(learner: Learner, batch: Batch, temperature: float, ideal
     with hidden_states(model) as kept:
         rows = embed_images(model, features, index, torch.cat([region_tokens, image_tokens]))
     seen = kept[0][: len(region_tokens), region_tokens.shape[1] : -1]  # the image tokens, (R, T, D)
-    said, there = heads.direction(seen).flatten(0, 1), directions(batch.masks, features.grids[0]).flatten()
-    terms["direction"] = functional.cross_entropy(said, there, ignore_index=-1)
+    terms["token_pairs"] = 0.5 * heads.token_loss(seen, pairs_in_cells(batch, features.grids[0]))
     regions, pictures = rows.split([len(batch.region_image), len(features)])
     region_texts = embed_texts(model, batch.region_texts)
     image_texts = embed_texts(model, batch.image_texts)
@@ -163,6 +181,7 @@ def contrastive_losses(learner: Learner, batch: Batch, temperature: float, ideal
     elements = batch.region_elements[: len(regions)]
     full = torch.cat([elements[:, :1].clamp(min=0), elements[:, 1:]], dim=1)
     terms["region_heads"] = heads.region_loss(regions, full)
+    terms["pairs"] = 0.3 * heads.pair_loss(regions, batch.related)
     terms["text_heads"] = 0.5 * heads.region_loss(region_texts, batch.region_elements)
     terms["image_heads"] = 0.5 * heads.image_loss(pictures, batch.present, batch.place)
     terms["image_text_heads"] = 0.3 * heads.image_loss(image_texts, batch.mentioned, batch.image_text_place)
@@ -266,6 +285,21 @@ def directions(masks: Tensor, grid: tuple[int, int]) -> Tensor:
     side = torch.where(dx > 0, 0, 1)
     height = torch.where(dy > 0, 2, 3)
     return torch.where(beside, side, torch.where(over, height, -1))
+
+
+def pairs_in_cells(batch: Batch, grid: tuple[int, int]) -> Tensor:
+    """For each cell that mostly shows another object: how the pointed object stands to that one.
+
+    Returns:
+        relation * K + object, -1 where there is nothing to say, (R, rows * columns) int64.
+    """
+    share, shown = class_shares(batch.everything, grid)[:, :-1].flatten(2).max(1)  # (N, T)
+    shown = torch.where(share > SHOWN, shown, -1)[batch.region_image]  # (R, T)
+    pointed = batch.region_elements[: len(shown), :1]
+    there = directions(batch.masks, grid)
+    relation = torch.tensor([relation_id(phrase) for phrase in DIRECTIONS], device=there.device)[there.clamp(min=0)]
+    answer = relation * len(OBJECTS) + shown.clamp(min=0)
+    return torch.where((shown >= 0) & (shown != pointed) & (there >= 0), answer, -1)
 
 
 def _middle(filled: Tensor) -> Tensor:

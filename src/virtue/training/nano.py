@@ -23,6 +23,7 @@ from torch.distributed import FileStore  # type: ignore[attr-defined]
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from virtue.model import VirtueModel, VirtueProcessor
+from virtue.model.quiet import no_progress_bars
 from virtue.scenes.captions import region_samples, scene_caption, short_queries
 from virtue.scenes.renderer import scenes
 from virtue.training.architecture import nano_model, nano_processor, nano_tokenizer
@@ -185,9 +186,10 @@ def export(folder: Path, target: Path) -> None:
     learner.load_state_dict(state["module"])
     model: VirtueModel = learner.model
     model.config.trained_on = "Generated scenes only (virtue.scenes): 160 drawn objects in 14 drawn places."
-    model.half().save_pretrained(target)
     processor = read_processor(folder)
     processor.config = model.config
+    with no_progress_bars():
+        model.half().save_pretrained(target)
     processor.save_pretrained(target)
 
 

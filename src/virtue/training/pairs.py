@@ -57,6 +57,7 @@ class Batch:
         present: Objects in each picture, (N, K) bool.
         place: Of each picture, (N,).
         masks: Visible pixels of each region row's object, (R, H, W) bool.
+        related: What is true of each region row, whether a text says it or not: (R, relations, K) bool.
         everything: Class of each pixel of each picture, K where there is nothing, (N, H, W) int64.
     """
 
@@ -74,6 +75,7 @@ class Batch:
     present: Tensor
     place: Tensor
     masks: Tensor
+    related: Tensor
     everything: Tensor
 
 
@@ -135,6 +137,7 @@ class Batches:
         image_truth = (mentioned.float() @ present.float().T == mentioned.float().sum(1, keepdim=True)).T
         image_truth &= (image_text_place == place[:, None]) | (image_text_place < 0)
         sizes = [(width, height)] * len(scenes)
+        related = _related(scenes, chosen)
         return Batch(
             images=self._images(scenes),
             region_image=torch.tensor([i for i, _ in chosen]),
@@ -142,7 +145,7 @@ class Batches:
             image_prompts=self.processor.prompt_inputs([None] * len(scenes), sizes),
             region_texts=self._tokens(region_texts),
             image_texts=self._tokens(image_texts),
-            region_truth=_region_truth(scenes, chosen, region_elements),
+            region_truth=_region_truth(chosen, related, region_elements),
             image_truth=image_truth,
             region_elements=region_elements,
             mentioned=mentioned,
@@ -150,6 +153,7 @@ class Batches:
             present=present,
             place=place,
             masks=torch.from_numpy(np.stack([scenes[i].objects[s.object_index].mask for i, s in chosen])),
+            related=related,
             everything=torch.stack([_classes(scene) for scene in scenes]),
         )
 
@@ -249,15 +253,20 @@ def _image_texts(scenes: list[Scene], rng: np.random.Generator) -> tuple[list[st
     return texts, mentioned, place
 
 
-def _region_truth(scenes: list[Scene], chosen: list[tuple[int, RegionSample]], said: Tensor) -> Tensor:
-    """(R, M) bool: a text is true of a row when all that it says is."""
-    objects = torch.tensor([sample.elements.object for _, sample in chosen])
-    places = torch.tensor([sample.elements.place for _, sample in chosen])
+def _related(scenes: list[Scene], chosen: list[tuple[int, RegionSample]]) -> Tensor:
+    """Which relation each row's object has to which other one, (R, relations, K) bool."""
     related = torch.zeros(len(chosen), len(RELATIONS), len(OBJECTS), dtype=torch.bool)
     for row, (i, sample) in enumerate(chosen):
         for first, relation, second in scenes[i].relations:
             if first == sample.object_index:
                 related[row, relation_id(relation), object_id(scenes[i].objects[second].name)] = True
+    return related
+
+
+def _region_truth(chosen: list[tuple[int, RegionSample]], related: Tensor, said: Tensor) -> Tensor:
+    """(R, M) bool: a text is true of a row when all that it says is."""
+    objects = torch.tensor([sample.elements.object for _, sample in chosen])
+    places = torch.tensor([sample.elements.place for _, sample in chosen])
     stands = related[:, said[:, 1].clamp(min=0), said[:, 2].clamp(min=0)] | (said[:, 1] < 0)
     return (said[:, 0] == objects[:, None]) & ((said[:, 3] == places[:, None]) | (said[:, 3] < 0)) & stands
 
