@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,14 +11,17 @@ from virtue.items import Item
 from virtue.model import VirtueModel, VirtueProcessor
 from virtue.scenes.vocabulary import OBJECTS, PLACES, RELATIONS
 from virtue.training.contrastive import (
+    DIRECTIONS,
     Heads,
     Learner,
     class_shares,
     connector_losses,
     contrastive_losses,
+    directions,
     embed_images,
     embed_texts,
     match_loss,
+    pairs_in_cells,
     text_losses,
     tower_losses,
 )
@@ -91,6 +95,33 @@ def test_class_shares_of_several_pictures_that_the_grid_does_not_divide() -> Non
     assert torch.allclose(shares.sum(1), torch.ones(2, 3, 2))
 
 
+def test_directions_are_those_of_the_thing_seen_from_each_cell() -> None:
+    masks = torch.zeros(2, 30, 30, dtype=torch.bool)
+    masks[0, 10:20, 10:20] = True  # in the middle of three by three cells
+    masks[1, 0:10, 20:30] = True  # in the upper right one
+    left, right, above, below = range(4)
+    assert [DIRECTIONS[i] for i in (left, right, above, below)] == ["left of", "right of", "above", "below"]
+    assert directions(masks, (3, 3)).tolist() == [
+        [-1, below, -1, right, -1, left, -1, above, -1],
+        [right, right, -1, right, -1, above, -1, above, above],
+    ]
+
+
+def test_cells_ask_how_the_pointed_thing_stands_to_what_they_show(batch: Batch) -> None:
+    pointed = int(batch.region_elements[0, 0])
+    other = (pointed + 1) % len(OBJECTS)
+    batch = replace(batch, everything=torch.full((3, 30, 30), NOTHING), masks=torch.zeros(1, 30, 30, dtype=torch.bool))
+    picture = int(batch.region_image[0])
+    batch = replace(batch, region_image=batch.region_image[:1])
+    batch.masks[0, 10:20, 10:20] = True
+    batch.everything[picture, 10:20, 10:20] = pointed
+    batch.everything[picture, 10:20, 24:30] = other  # six tenths of the cell to the right of it
+    batch.everything[picture, 28:30, 10:20] = other  # two tenths of the cell below: too little
+    expected = [-1] * 9
+    expected[5] = RELATIONS.index("left of") * len(OBJECTS) + other
+    assert pairs_in_cells(batch, (3, 3)).tolist() == [expected]
+
+
 def test_heads_that_know_nothing_answer_with_the_log_of_the_choices() -> None:
     heads = Heads(WIDTH)
     for parameter in heads.parameters():
@@ -102,6 +133,11 @@ def test_heads_that_know_nothing_answer_with_the_log_of_the_choices() -> None:
     assert heads.region_loss(rows, everything).item() == pytest.approx(said, rel=1e-5)
     only_objects = torch.tensor([[5, -1, -1, -1]] * 3)
     assert heads.region_loss(rows, only_objects).item() == pytest.approx(math.log(len(OBJECTS)), rel=1e-5)
+    tokens, answers = torch.randn(2, 4, WIDTH), torch.full((2, 4), -1)
+    assert heads.token_loss(tokens, answers).item() == 0.0  # no cell has anything to say
+    answers[1, 2] = 7
+    choices = math.log(len(RELATIONS) * len(OBJECTS))
+    assert heads.token_loss(tokens, answers).item() == pytest.approx(choices, rel=1e-5)
     present = torch.zeros(3, len(OBJECTS), dtype=torch.bool)
     assert heads.image_loss(rows, present, torch.tensor([0, -1, 3])).item() == pytest.approx(place, rel=1e-5)
     present[0, :2] = True  # the two pictures without a named object ask nothing
@@ -114,7 +150,7 @@ def test_ideal_tokens_say_how_much_of_a_cell_is_covered_and_by_what(learner: Lea
     cells = learner.model.config.segmentation_side**2
     assert region.shape == (len(batch.masks), cells, WIDTH)
     assert image.shape == (3, cells, WIDTH)
-    batch.masks[0] = False
+    batch = replace(batch, masks=torch.zeros_like(batch.masks))
     batch.masks[0, :128, :128] = True  # a quarter of the picture: all of the first cell, where there are 2 x 2
     thing = learner.ideal_object.weight[batch.region_elements[0, 0]]
     assert cells == 4

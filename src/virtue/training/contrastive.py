@@ -82,7 +82,7 @@ class Heads(nn.Module):
 
     def token_loss(self, tokens: Tensor, pairs: Tensor) -> Tensor:
         """Which object stands in which direction, asked of each image token, (R, T, D) and (R, T), -1 for no answer."""
-        return functional.cross_entropy(self.pair(tokens).flatten(2).flatten(0, 1), pairs.flatten(), ignore_index=-1)
+        return _said(self.pair(tokens).flatten(2).flatten(0, 1), pairs.flatten())
 
     def image_loss(self, embeddings: Tensor, present: Tensor, place: Tensor) -> Tensor:
         """Which objects there are (B, K) and which place (B,), -1 unsaid."""
@@ -152,7 +152,8 @@ def contrastive_losses(learner: Learner, batch: Batch, temperature: float, ideal
         learner: What learns.
         batch: Of one process.
         temperature: Divides similarities.
-        ideal: Let ideal tokens stand for the segmentation stream (stage 2) instead of the segmenter (stage 3).
+        ideal: Let ideal tokens stand for the segmentation stream and for the vision tower (stage 2), instead of
+            the real ones (stage 4).
     """
     model, heads = learner.model, learner.heads
     ideal_region, ideal_image = learner.ideal_tokens(batch)
@@ -178,9 +179,7 @@ def contrastive_losses(learner: Learner, batch: Batch, temperature: float, ideal
     image_texts = embed_texts(model, batch.image_texts)
     terms["region"] = 0.5 * match_loss(regions, region_texts, batch.region_truth, temperature)
     terms["image"] = 0.5 * match_loss(pictures, image_texts, batch.image_truth, temperature)
-    elements = batch.region_elements[: len(regions)]
-    full = torch.cat([elements[:, :1].clamp(min=0), elements[:, 1:]], dim=1)
-    terms["region_heads"] = heads.region_loss(regions, full)
+    terms["region_heads"] = heads.region_loss(regions, batch.region_elements[: len(regions)])
     terms["pairs"] = 0.3 * heads.pair_loss(regions, batch.related)
     terms["text_heads"] = 0.5 * heads.region_loss(region_texts, batch.region_elements)
     terms["image_heads"] = 0.5 * heads.image_loss(pictures, batch.present, batch.place)
@@ -288,7 +287,7 @@ def directions(masks: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def pairs_in_cells(batch: Batch, grid: tuple[int, int]) -> Tensor:
-    """For each cell that mostly shows another object: how the pointed object stands to that one.
+    """For each cell that shows another object: how the pointed object stands to that one.
 
     Returns:
         relation * K + object, -1 where there is nothing to say, (R, rows * columns) int64.
@@ -320,7 +319,7 @@ def match_loss(rows: Tensor, texts: Tensor, truth: Tensor, temperature: float) -
         temperature: Divides similarities.
 
     Returns:
-        Mean of both directions' cross-entropies, a scalar.
+        Mean cross-entropy of rows against all texts, and half of that of their own texts against rows, a scalar.
     """
     count = len(rows)
     scores = rows @ texts.T / temperature
