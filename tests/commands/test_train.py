@@ -1,12 +1,14 @@
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from virtue import cli
-from virtue.commands.train import changed
+from virtue.commands.train import _reporter, changed
 from virtue.training.nano import PLANS, Plan
 
 
@@ -56,6 +58,18 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     result = run("--to", "run", "--device", "cpu")
     assert result.exit_code == 130
     assert "run keeps the checkpoints; run the same command again to go on" in result.stderr
+
+
+def test_a_terminal_shows_a_bar_for_each_stage() -> None:
+    console = Console(force_terminal=True, width=100, file=io.StringIO())
+    with _reporter(console) as report:
+        for step in (1, 2):
+            report("tower", step, 2, {"tower": 0.5, "seconds": 0.1})
+        report("reader", 1, 4, {"region": 1.0, "image": 0.25, "seconds": 0.1})
+    shown = console.file.getvalue()
+    assert "tower loss 0.500" in shown
+    assert "reader loss 1.250" in shown
+    assert "1/4" in shown
 
 
 def test_an_unknown_plan_lists_the_known_ones(trained: list[tuple[Any, ...]]) -> None:

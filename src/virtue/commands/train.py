@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
     from virtue.training.nano import Plan, StageProgress
@@ -91,14 +91,15 @@ def _reporter(console: Console) -> Iterator[StageProgress]:
     """A bar per stage in a terminal, a line now and then elsewhere."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        tasks: dict[str, object] = {}
+        tasks: dict[str, TaskID] = {}
         printed: dict[str, float] = {}
 
         def report(stage: str, step: int, steps: int, figures: dict[str, float]) -> None:
             loss = sum(value for name, value in figures.items() if name != "seconds")
             if console.is_terminal:
-                task = tasks.setdefault(stage, bars.add_task(stage, total=steps) if stage not in tasks else None)
-                bars.update(task, completed=step, description=f"{stage} loss {loss:.3f}")  # type: ignore[arg-type]
+                if stage not in tasks:
+                    tasks[stage] = bars.add_task(stage, total=steps)
+                bars.update(tasks[stage], completed=step, description=f"{stage} loss {loss:.3f}")
             elif time.monotonic() - printed.get(stage, 0.0) > SECONDS_BETWEEN_LINES or step == steps:
                 printed[stage] = time.monotonic()
                 console.print(f"{stage} {step}/{steps} loss {loss:.3f} {figures['seconds']:.2f} s", highlight=False)
