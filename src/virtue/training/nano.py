@@ -83,7 +83,18 @@ PLANS = {
         contrastive_steps=8000,
         distractors=5,
     ),
-    "smoke": Plan(4, 2, 2, 1, 2, 1, 1, 2, 2, 2),
+    "smoke": Plan(
+        images=4,
+        segmenter_images=2,
+        segmenter_steps=2,
+        text_steps=1,
+        reader_steps=2,
+        tower_steps=1,
+        connector_steps=1,
+        contrastive_steps=2,
+        rows=2,
+        distractors=2,
+    ),
 }
 """Named amounts: "cpu" for two cores, "gpu" for one card, "smoke" to see every stage run."""
 
@@ -238,12 +249,12 @@ def _load(learner: Learner, folder: Path) -> None:
 
 def _average(parameters: Iterable[nn.Parameter]) -> None:
     """Mean of the gradients over all processes, in one message; a parameter that a step left out counts as 0."""
-    used = [parameter for parameter in parameters]
-    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in used]
+    learning = list(parameters)
+    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in learning]
     flat = torch.cat([grad.flatten() for grad in grads])
     distributed.all_reduce(flat)
     flat /= distributed.get_world_size()
-    for parameter, grad in zip(used, flat.split([g.numel() for g in grads]), strict=True):
+    for parameter, grad in zip(learning, flat.split([g.numel() for g in grads]), strict=True):
         parameter.grad = grad.view_as(parameter)
 
 

@@ -14,8 +14,8 @@ def draw_prompt(kind: Kind, mask: np.ndarray, rng: np.random.Generator) -> Visua
     """Draw one visual prompt for an object.
 
     Args:
-        kind: "box" a jittered box; "point" one click inside; "points" two or three clicks, some on what is not meant;
-            "mask" a grown, shrunk or displaced mask; "mixed" a box with a click or a mask with a box.
+        kind: "box" a jittered box; "point" one click inside; "points" one to three clicks, some of them on what
+            is not meant; "mask" a grown, shrunk or displaced mask; "mixed" a box with a click or a mask with a box.
         mask: The object's visible pixels, bool (H, W), not empty.
         rng: Draws.
 
@@ -79,7 +79,7 @@ def shrink(mask: np.ndarray, radius: int) -> np.ndarray:
 
 
 def _clicks(mask: np.ndarray, count: int, include: bool, rng: np.random.Generator) -> tuple[Point, ...]:
-    """Random pixels of a mask's inside as clicks, a pixel's centre each."""
+    """Random pixels of a mask's inside as clicks, each at its column and row."""
     inside = np.flatnonzero(shrink(mask, 2))
     if len(inside) < count:
         inside = np.flatnonzero(mask)

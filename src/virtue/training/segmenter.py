@@ -102,7 +102,7 @@ def sam_pixels(processor: VirtueProcessor, scenes: list[Scene]) -> Tensor:
 def segmentation_losses(
     segmenter: Segmenter, batch: tuple[Tensor, SamPrompts, Tensor, Tensor, Tensor]
 ) -> dict[str, Tensor]:
-    """Loss terms of one step, and the mean IoU (detached, times zero) for the log.
+    """Loss terms of one step.
 
     Args:
         segmenter: What learns.
