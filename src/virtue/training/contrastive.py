@@ -145,7 +145,7 @@ class Learner(nn.Module):
         return ImageFeatures(tuple(tokens), (grid,) * len(tokens))
 
 
-def contrastive_losses(learner: Learner, batch: Batch, temperature: float, ideal: bool) -> dict[str, Tensor]:
+def contrastive_losses(learner: Learner, batch: Batch, temperature: float, ideal: float) -> dict[str, Tensor]:
     """Loss terms of one step.
 
     Args:
@@ -159,16 +159,17 @@ def contrastive_losses(learner: Learner, batch: Batch, temperature: float, ideal
     ideal_region, ideal_image = learner.ideal_tokens(batch)
     own = torch.arange(len(batch.place), device=batch.place.device)
     terms = {}
-    if ideal:
-        features = learner.ideal_image_tokens(batch)
-        region_tokens, image_tokens = ideal_region, ideal_image
-    else:
+    features, region_tokens, image_tokens = learner.ideal_image_tokens(batch), ideal_region, ideal_image
+    if ideal < 1:
         inputs = batch.images
-        features = model.encode_images(inputs["pixel_values"], inputs["image_grid_thw"], inputs["sam_pixel_values"])
-        region_tokens = model.segmentation_tokens(features, batch.region_image, batch.region_prompts)
-        image_tokens = model.segmentation_tokens(features, own, batch.image_prompts)
-        terms["connector"] = _token_loss(region_tokens, ideal_region) + SOFT * _token_loss(image_tokens, ideal_image)
-        terms["tower"] = _tower_loss(learner, features, batch)
+        real = model.encode_images(inputs["pixel_values"], inputs["image_grid_thw"], inputs["sam_pixel_values"])
+        real_region = model.segmentation_tokens(real, batch.region_image, batch.region_prompts)
+        real_image = model.segmentation_tokens(real, own, batch.image_prompts)
+        terms["connector"] = _token_loss(real_region, ideal_region) + SOFT * _token_loss(real_image, ideal_image)
+        terms["tower"] = _tower_loss(learner, real, batch)
+        region_tokens, image_tokens = _mixed(real_region, ideal_region, ideal), _mixed(real_image, ideal_image, ideal)
+        visual = _mixed(torch.stack(real.visual), torch.stack(features.visual), ideal)
+        features = ImageFeatures(tuple(visual), features.grids)
     index = torch.cat([batch.region_image, own])
     with hidden_states(model) as kept:
         rows = embed_images(model, features, index, torch.cat([region_tokens, image_tokens]))
@@ -351,6 +352,12 @@ def _tower_loss(learner: Learner, features: ImageFeatures, batch: Batch) -> Tens
     named = learner.heads.cell(tokens).transpose(1, 2).unflatten(2, features.grids[0])
     shown = class_shares(batch.everything, features.grids[0])
     return _token_loss(tokens, ideal) + 0.5 * cell_loss(named, shown[:, :-1])
+
+
+def _mixed(real: Tensor, ideal: Tensor, share: float) -> Tensor:
+    """Some rows (B, T, D) ideal and the others real, spread evenly."""
+    chosen = torch.arange(len(real), device=real.device) * 7 % 10 < 10 * share
+    return torch.where(chosen.view(-1, 1, 1), ideal, real)
 
 
 def _token_loss(tokens: Tensor, ideal: Tensor) -> Tensor:

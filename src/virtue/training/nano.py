@@ -37,6 +37,8 @@ TOKENIZER_SCENES = 1500
 TEXTS = 192  # of a text-only step
 HOT, COLD = 0.1, 0.03  # temperature at the start and at the end of stage 4
 
+IDEAL = 0.8  # share of ideal tokens at the start of stage 4; none from its middle on
+
 StageProgress = Callable[[str, int, int, dict[str, float]], None]
 """Called after a step with the stage's name, the step, the number of all steps, and the step's figures."""
 
@@ -122,7 +124,7 @@ def train_reader(folder: Path, plan: Plan, device: torch.device, progress: Stage
         if step < plan.text_steps:
             texts, said = to_device(batches.texts(step, TEXTS), device)
             return text_losses(learner, texts, said)
-        return contrastive_losses(learner, to_device(batches(step), device), HOT, ideal=True)
+        return contrastive_losses(learner, to_device(batches(step), device), HOT, ideal=1.0)
 
     schedule = Schedule(plan.reader_steps, 1.5e-3, warmup=30, decay=0.2)
     train(learner, losses, schedule, Run(folder / "reader"), _named("reader", progress))
@@ -165,7 +167,8 @@ def train_contrastive(
         if step < warm:
             return connector_losses(learner, batch)
         done = (step - warm) / max(1, plan.contrastive_steps - warm)
-        return contrastive_losses(learner, batch, HOT + (COLD - HOT) * done, ideal=False)
+        ideal = max(0.0, IDEAL * (1 - 2 * done))
+        return contrastive_losses(learner, batch, HOT + (COLD - HOT) * done, ideal)
 
     train(
         learner,
