@@ -94,7 +94,8 @@ def _sam_config() -> Sam2Config:
         "fpn_top_down_levels": [2, 3],
     }
     decoder = {"hidden_size": CHANNELS, "mlp_dim": 32, "num_attention_heads": 2, "iou_head_hidden_dim": CHANNELS}
-    prompts = {"hidden_size": CHANNELS, "image_size": SAM_SIDE, "patch_size": 16, "mask_input_channels": 4}
+    # Mask prompts pass a norm over a quarter of their channels; over a single one it would forget the mask.
+    prompts = {"hidden_size": CHANNELS, "image_size": SAM_SIDE, "patch_size": 16, "mask_input_channels": 16}
     return Sam2Config(vision_config=vision, mask_decoder_config=decoder, prompt_encoder_config=prompts)
 
 

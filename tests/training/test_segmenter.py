@@ -24,9 +24,7 @@ Batch = tuple[Tensor, SamPrompts, Tensor, Tensor, Tensor]
 
 def tiny_segmenter() -> Segmenter:
     """In training mode, as evaluation may take another mask, by its stability."""
-    config = tiny_config()
-    config.sam_config.prompt_encoder_config.mask_input_channels = 16  # the norm over a quarter of them needs several
-    return Segmenter(tiny_model(config)).train()
+    return Segmenter(tiny_model(tiny_config())).train()
 
 
 @pytest.fixture(scope="module")
