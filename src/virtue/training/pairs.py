@@ -26,6 +26,8 @@ from virtue.scenes.vocabulary import (
     PLACE_WORDINGS,
     PLACES,
     RELATIONS,
+    held_out_objects,
+    held_out_places,
     noun_phrase,
     object_id,
     place_id,
@@ -162,8 +164,7 @@ class Batches:
         rng = np.random.default_rng([self.seed, 3, step, self.rank])
         texts = []
         for _ in range(count):
-            thing, other = rng.choice(len(OBJECTS), 2, replace=False).tolist()
-            elements = Elements(thing, int(rng.integers(len(RELATIONS))), other, int(rng.integers(len(PLACES))))
+            elements = _random_elements(rng)
             short = rng.random() < SHORT_SHARE
             texts.append(_short_region_text(elements, rng) if short else _worded(elements, rng.random() < 0.35, rng))
         return self._tokens([text for text, _ in texts]), torch.tensor([said for _, said in texts])
@@ -210,6 +211,15 @@ class Batches:
 
     def _tokens(self, texts: list[str]) -> dict[str, Tensor]:
         return self.processor.text_inputs([self.processor.render(Item(text=text)) for text in texts], [0] * len(texts))
+
+
+def _random_elements(rng: np.random.Generator) -> Elements:
+    """What a training scene may show: no held-out pair."""
+    while True:
+        thing, other = rng.choice(len(OBJECTS), 2, replace=False).tolist()
+        relation, place = int(rng.integers(len(RELATIONS))), int(rng.integers(len(PLACES)))
+        if not (held_out_objects()[thing, other] or held_out_places()[[thing, other], place].any()):
+            return Elements(thing, relation, other, place)
 
 
 def _worded(elements: Elements, varied: bool, rng: np.random.Generator) -> tuple[str, tuple[int, int, int, int]]:

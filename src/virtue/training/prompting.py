@@ -63,8 +63,15 @@ def rough_mask(mask: np.ndarray, rng: np.random.Generator) -> Mask:
     elif change == 2:
         changed = ~shrink(~mask, 3)
     elif change == 3:
-        changed = np.roll(mask, tuple(rng.integers(-4, 5, 2)), axis=(0, 1))
+        changed = _displaced(mask, *rng.integers(-4, 5, 2).tolist())
     return Mask(changed if changed.any() else mask)
+
+
+def _displaced(mask: np.ndarray, down: int, right: int) -> np.ndarray:
+    """The mask moved by a few pixels; what leaves the picture is lost."""
+    height, width = mask.shape
+    padded = np.pad(mask, ((max(down, 0), max(-down, 0)), (max(right, 0), max(-right, 0))))
+    return padded[max(-down, 0) :, max(-right, 0) :][:height, :width]
 
 
 def shrink(mask: np.ndarray, radius: int) -> np.ndarray:
