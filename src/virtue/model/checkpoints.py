@@ -51,13 +51,47 @@ from virtue.model.weight_files import (
     write_json,
 )
 
-__all__ = ["CheckpointError", "is_released", "load_adapter", "load_released", "save_released"]
+__all__ = ["CheckpointError", "is_released", "load_adapter", "load_released", "load_saved", "save_released"]
+
+# What transformers raises at a configuration or tokenizer that is not what it should be.
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError)
 
 
 def is_released(folder: str | Path) -> bool:
     """Whether a folder holds the authors' layout, or VLM2Vec's, rather than this project's own."""
     path = Path(folder) / "config.json"
-    return path.is_file() and read_json(path).get("model_type") in VLM_TYPES
+    if not path.is_file():
+        return (Path(folder) / ADAPTER_CONFIG).is_file()  # an adapter that names its model
+    return read_json(path).get("model_type") in VLM_TYPES
+
+
+def load_saved(folder: Path, dtype: torch.dtype | str | None = None) -> tuple[VirtueModel, VirtueProcessor]:
+    """Load a checkpoint in this project's own layout, as `save_pretrained` of model and processor writes it.
+
+    Args:
+        folder: The checkpoint.
+        dtype: Of the whole model; by default that of its weights.
+
+    Returns:
+        The model, in evaluation mode on the CPU, and its processor.
+
+    Raises:
+        CheckpointError: If a file is missing, unreadable or does not fit; the message names it and the remedy.
+    """
+    kind = read_json(folder / "config.json").get("model_type")
+    if kind != "virtue":
+        raise CheckpointError(
+            f"{folder / 'config.json'} describes a {kind!r} model, which is no VIRTUE or VLM2Vec embedder."
+        )
+    try:
+        config = VirtueConfig.from_pretrained(folder)
+        processor = VirtueProcessor.from_pretrained(folder)
+    except UNREADABLE as error:
+        raise CheckpointError(
+            f"{folder} lacks a readable configuration or tokenizer ({error}); get it again."
+        ) from error
+    weights = weight_file(folder) or folder
+    return build(config, read_weights(folder), dict.fromkeys(("vlm", "sam", "connector"), weights), dtype), processor
 
 
 def load_released(
@@ -189,8 +223,8 @@ def _default_sam(folder: Path, settings: dict[str, Any]) -> str | Path:
 def _processor(folder: Path, config: VirtueConfig) -> VirtueProcessor:
     try:
         images = Qwen2VLImageProcessorPil.from_pretrained(folder)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except UNREADABLE as error:
         raise CheckpointError(
             f"{folder} lacks a readable preprocessor_config.json or tokenizer; complete the download ({error})."
         ) from error

@@ -68,7 +68,7 @@ class VirtueProcessor(ProcessorMixin):
         kwargs = {key: value for key, value in kwargs.items() if key in _HUB_ARGUMENTS}
         return cls(
             Qwen2VLImageProcessorPil.from_pretrained(name, **kwargs),
-            AutoTokenizer.from_pretrained(name, **kwargs),
+            AutoTokenizer.from_pretrained(name, trust_remote_code=False, **kwargs),
             VirtueConfig.from_pretrained(name, **kwargs),
         )
 
@@ -161,8 +161,8 @@ class VirtueProcessor(ProcessorMixin):
             `sam_pixel_values` (N, 3, size, size).
         """
         shrunk = [self._shrink(image) for image in images]
-        pixels = self.image_processor(images=shrunk, do_resize=False, return_tensors="pt")
-        data = {"pixel_values": pixels["pixel_values"], "image_grid_thw": pixels["image_grid_thw"]}
+        patches, grids = zip(*(self._patches(image) for image in shrunk), strict=True)
+        data = {"pixel_values": torch.cat(patches), "image_grid_thw": torch.tensor(grids)}
         if self.config.sam_config is not None:
             if self.config.double_normalization:
                 data["sam_pixel_values"] = torch.cat([self._twice_normalized(image) for image in shrunk])
@@ -287,6 +287,23 @@ class VirtueProcessor(ProcessorMixin):
             height, width, factor, processor.size["shortest_edge"], processor.size["longest_edge"]
         )
         return image.resize((new_width, new_height), Image.Resampling.BICUBIC)
+
+    def _patches(self, shrunk: Image.Image) -> tuple[Tensor, tuple[int, int, int]]:
+        """A picture's normalised patches (rows * columns, patch volume), and its grid: time, rows, columns.
+
+        Equal to calling the image processor, but its arithmetic runs over the 256 values a channel can have.
+        """
+        processor = self.image_processor
+        ramp = np.tile(np.arange(256, dtype=np.uint8), (3, 1))[:, None]  # (3, 1, 256)
+        table = processor.normalize(
+            processor.rescale(ramp, processor.rescale_factor), processor.image_mean, processor.image_std
+        )
+        pixels = np.asarray(shrunk)
+        values = np.stack([table[channel, 0].astype(np.float32)[pixels[..., channel]] for channel in range(3)])
+        flat, rows, columns = processor.patchify(
+            values, processor.patch_size, processor.merge_size, processor.temporal_patch_size
+        )
+        return torch.from_numpy(flat), (1, rows, columns)
 
     def _sam_pixels(self, image: Image.Image) -> Tensor:
         """(1, 3, size, size): the source picture as SAM-2 was trained to see it, aspect ignored."""

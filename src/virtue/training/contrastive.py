@@ -21,7 +21,7 @@ K object classes.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -37,6 +37,7 @@ from virtue.training.pairs import Batch
 from virtue.training.segmenter import cell_loss
 
 DIRECTIONS = ("left of", "right of", "above", "below")
+LOUDNESS = 4.0  # divides the product of a token and a code, about 48 where they agree
 PAIR_WIDTH = 64
 SHOWN = 0.25  # of a cell, for the cell to show an object
 SOFT = 0.5  # weight of the point grid's ideal tokens, which show everything at once
@@ -53,7 +54,6 @@ class Heads(nn.Module):
         self.present = nn.Linear(width, len(OBJECTS))
         self.related = nn.Linear(width, len(RELATIONS) * PAIR_WIDTH)
         self.other = nn.Linear(PAIR_WIDTH, len(OBJECTS), bias=False)
-        self.cell = nn.Linear(width, len(OBJECTS) + 1)
 
     def region_loss(self, embeddings: Tensor, elements: Tensor) -> Tensor:
         """Cross-entropy of object, place, and relation to the other object, where said; (B, D) unit rows and (B, 4)."""
@@ -122,24 +122,51 @@ class Learner(nn.Module):
             self.model.sam.eval()
         return self
 
+    @property
+    def codes(self) -> Tensor:
+        """What segmentation tokens may say: one code for each class and one for nothing, (K + 1, D)."""
+        return torch.cat([self.ideal_object.weight, self.ideal_empty[None]])
+
+    def shown(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Share of each segmentation cell that each class, the last of them nothing, covers.
+
+        Returns:
+            The pointed object alone, of each region row (R, K + 1, side, side), and everything, of each picture
+            (N, K + 1, side, side).
+        """
+        side = self.model.config.segmentation_side
+        share = functional.adaptive_avg_pool2d(batch.masks.float().unsqueeze(1), side)  # (R, 1, side, side)
+        rows = torch.arange(len(share), device=share.device)
+        pointed = share.new_zeros(len(share), len(OBJECTS) + 1, side, side)
+        pointed[rows, batch.region_elements[: len(share), 0]] = share[:, 0]
+        pointed[:, -1:] = 1 - share
+        return pointed, class_shares(batch.everything, side)
+
     def ideal_tokens(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """What perfect segmentation tokens would say of the region rows (R, S, D) and of whole pictures (N, S, D)."""
-        side = self.model.config.segmentation_side
-        share = (
-            functional.adaptive_avg_pool2d(batch.masks.float().unsqueeze(1), side).flatten(1).unsqueeze(2)
-        )  # (R, S, 1)
-        thing = self.ideal_object(batch.region_elements[: len(share), 0]).unsqueeze(1)  # (R, 1, D)
-        shown = class_shares(batch.everything, side)[:, :-1].flatten(2).transpose(1, 2)  # (N, S, K)
-        visible = shown.sum(2, keepdim=True)
-        region = share.sqrt() * thing + (1 - share) * self.ideal_empty
-        image = shown.sqrt() @ self.ideal_object.weight + (1 - visible) * self.ideal_empty
-        return region, image
+        region, image = (share.flatten(2).transpose(1, 2) for share in self.shown(batch))
+        return region.sqrt() @ self.codes, image.sqrt() @ self.codes
+
+    def connector_loss(self, regions: Tensor, images: Tensor, batch: Batch) -> Tensor:
+        """How far the connector's tokens (R, S, D) and (N, S, D) are from what they should say."""
+        pointed, everything = self.shown(batch)
+        return token_loss(regions, self.codes, pointed) + SOFT * token_loss(images, self.codes, everything)
+
+    def tower_loss(self, visual: Sequence[Tensor], batch: Batch) -> Tensor:
+        """How far the vision tower's image tokens, N of (T, D), are from what they should say."""
+        tokens = torch.stack(list(visual))
+        shares = class_shares(batch.everything, self.grid(batch))
+        return token_loss(tokens, self.ideal_shown.weight, shares, self.ideal_place(batch.place).unsqueeze(1))
+
+    def grid(self, batch: Batch) -> tuple[int, int]:
+        """Rows and columns of the image tokens of the batch's pictures, which are all of one size."""
+        merge = self.model.vlm.visual.spatial_merge_size
+        _, rows, columns = batch.images["image_grid_thw"][0].tolist()
+        return rows // merge, columns // merge
 
     def ideal_image_tokens(self, batch: Batch) -> ImageFeatures:
         """What a perfect vision tower would say: of each cell what it shows, and the place."""
-        merge = self.model.vlm.visual.spatial_merge_size
-        _, rows, columns = batch.images["image_grid_thw"][0].tolist()
-        grid = (rows // merge, columns // merge)
+        grid = self.grid(batch)
         shown = class_shares(batch.everything, grid).flatten(2).transpose(1, 2)  # (N, T, K + 1)
         tokens = shown.sqrt() @ self.ideal_shown.weight + self.ideal_place(batch.place).unsqueeze(1)
         return ImageFeatures(tuple(tokens), (grid,) * len(tokens))
@@ -165,8 +192,8 @@ def contrastive_losses(learner: Learner, batch: Batch, temperature: float, ideal
         real = model.encode_images(inputs["pixel_values"], inputs["image_grid_thw"], inputs["sam_pixel_values"])
         real_region = model.segmentation_tokens(real, batch.region_image, batch.region_prompts)
         real_image = model.segmentation_tokens(real, own, batch.image_prompts)
-        terms["connector"] = _token_loss(real_region, ideal_region) + SOFT * _token_loss(real_image, ideal_image)
-        terms["tower"] = _tower_loss(learner, real, batch)
+        terms["connector"] = learner.connector_loss(real_region, real_image, batch)
+        terms["tower"] = learner.tower_loss(real.visual, batch)
         region_tokens, image_tokens = _mixed(real_region, ideal_region, ideal), _mixed(real_image, ideal_image, ideal)
         visual = _mixed(torch.stack(real.visual), torch.stack(features.visual), ideal)
         features = ImageFeatures(tuple(visual), features.grids)
@@ -199,12 +226,11 @@ def connector_losses(learner: Learner, batch: Batch) -> dict[str, Tensor]:
     assert model.sam is not None
     with torch.no_grad():
         coarse, _, _ = encode_sam_image(model.sam, batch.images["sam_pixel_values"])
-        region, image = learner.ideal_tokens(batch)
     features = ImageFeatures((), (), segmentation=coarse)
     own = torch.arange(len(coarse), device=coarse.device)
     regions = model.segmentation_tokens(features, batch.region_image, batch.region_prompts)
     images = model.segmentation_tokens(features, own, batch.image_prompts)
-    return {"connector": _token_loss(regions, region) + SOFT * _token_loss(images, image)}
+    return {"connector": learner.connector_loss(regions, images, batch)}
 
 
 def tower_losses(learner: Learner, batch: Batch) -> dict[str, Tensor]:
@@ -217,8 +243,7 @@ def tower_losses(learner: Learner, batch: Batch) -> dict[str, Tensor]:
     output = learner.model.vlm.get_image_features(
         batch.images["pixel_values"], batch.images["image_grid_thw"], return_dict=True
     )
-    grids = learner.ideal_image_tokens(batch).grids
-    return {"tower": _tower_loss(learner, ImageFeatures(tuple(output.pooler_output), grids), batch)}
+    return {"tower": learner.tower_loss(output.pooler_output, batch)}
 
 
 def text_losses(learner: Learner, texts: dict[str, Tensor], elements: Tensor) -> dict[str, Tensor]:
@@ -252,6 +277,23 @@ def embed_images(model: VirtueModel, features: ImageFeatures, index: Tensor, seg
     ids = torch.full((len(index), rows * columns + 1), model.config.image_token_id, device=index.device)
     ids[:, -1] = int(model.config.get_text_config().eos_token_id)  # the template's end token
     return model.embed(ids, torch.ones_like(ids), features, index, segmentation)
+
+
+def token_loss(tokens: Tensor, codes: Tensor, shares: Tensor, base: Tensor | float = 0.0) -> Tensor:
+    """How far tokens are from the ideal ones: the code each is nearest to, and a little the distance itself.
+
+    Distance alone is satisfied with saying "nothing" everywhere, because most cells show nothing.
+
+    Args:
+        tokens: (B, T, D).
+        codes: Of the classes, the last of them nothing, (K + 1, D).
+        shares: Of each cell that each class covers, (B, K + 1, rows, columns).
+        base: What every ideal token holds besides, (B, 1, D).
+    """
+    logits = (tokens - base) @ codes.T / LOUDNESS
+    named = cell_loss(logits.transpose(1, 2).unflatten(2, shares.shape[2:]), shares[:, :-1])
+    ideal = shares.flatten(2).transpose(1, 2).sqrt() @ codes + base
+    return named + 0.5 * functional.mse_loss(tokens, ideal) / ideal.var()
 
 
 @contextmanager
@@ -345,25 +387,10 @@ def class_shares(everything: Tensor, grid: tuple[int, int] | int) -> Tensor:
     return (shares / shares.sum(3, keepdim=True)).permute(0, 3, 1, 2)
 
 
-def _tower_loss(learner: Learner, features: ImageFeatures, batch: Batch) -> Tensor:
-    """Distance to the ideal image tokens, and the class that each token names."""
-    tokens = torch.stack(features.visual)  # (N, T, D)
-    ideal = torch.stack(learner.ideal_image_tokens(batch).visual)
-    named = learner.heads.cell(tokens).transpose(1, 2).unflatten(2, features.grids[0])
-    shown = class_shares(batch.everything, features.grids[0])
-    return _token_loss(tokens, ideal) + 0.5 * cell_loss(named, shown[:, :-1])
-
-
 def _mixed(real: Tensor, ideal: Tensor, share: float) -> Tensor:
     """Some rows (B, T, D) ideal and the others real, spread evenly."""
     chosen = torch.arange(len(real), device=real.device) * 7 % 10 < 10 * share
     return torch.where(chosen.view(-1, 1, 1), ideal, real)
-
-
-def _token_loss(tokens: Tensor, ideal: Tensor) -> Tensor:
-    """Mean squared distance to the ideal tokens, which it does not move, in units of their variance."""
-    ideal = ideal.detach()
-    return functional.mse_loss(tokens, ideal) / ideal.var()
 
 
 def _said(logits: Tensor, target: Tensor) -> Tensor:

@@ -135,7 +135,7 @@ def train_tower(folder: Path, plan: Plan, device: torch.device, progress: StageP
     learner = Learner(nano_model(plan.seed)).to(device).train()
     batches = Batches(read_processor(folder), plan.images, 1, 1, plan.seed + 1)
     train(
-        nn.ModuleDict({"visual": learner.model.vlm.visual, "cell": learner.heads.cell}),
+        learner.model.vlm.visual,
         lambda step: tower_losses(learner, to_device(batches(step), device)),
         Schedule(plan.tower_steps, 1.5e-3, warmup=50),
         Run(folder / "tower"),
@@ -243,10 +243,7 @@ def _load(learner: Learner, folder: Path) -> None:
         states[stage] = state["module"]
     weights = {name: tensor for name, tensor in states["reader"].items() if not name.startswith("model.sam.")}
     weights |= {f"model.{name}": tensor for name, tensor in states["segmenter"].items() if name.startswith("sam.")}
-    homes = {"visual": "model.vlm.visual", "cell": "heads.cell"}
-    for name, tensor in states["tower"].items():
-        part, _, rest = name.partition(".")
-        weights[f"{homes[part]}.{rest}"] = tensor
+    weights |= {f"model.vlm.visual.{name}": tensor for name, tensor in states["tower"].items()}
     learner.load_state_dict(weights)
 
 
