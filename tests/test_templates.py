@@ -26,6 +26,12 @@ def test_released_writes_a_point_as_the_authors_example_does() -> None:
     )
 
 
+def test_released_writes_the_first_point_that_is_meant() -> None:
+    excluded = VisualPrompt(points=(Point(3, 4, include=False),))
+    assert released("Find it.", has_image=True, prompt=excluded + POINT).endswith("point: (120, 80)")
+    assert released("Find it.", has_image=True, prompt=excluded + MASK) == "<|image_pad|>\nFind it."
+
+
 def test_released_has_an_instruction_for_each_kind_of_question() -> None:
     assert released("", has_image=True, prompt=None) == "<|image_pad|>\nRepresent the given image.\n"
     context = "considering both local details and global context in the given image."

@@ -36,8 +36,8 @@ def released(text: str, *, has_image: bool, prompt: VisualPrompt | None) -> str:
         return f"{IMAGE_TOKEN}\n{text or DESCRIBE + chr(10)}"
     if prompt.box is not None:
         return f"{IMAGE_TOKEN}\n{text or DESCRIBE_BOX}\n{_box_in_words(prompt.box)}"
-    if prompt.points:
-        point = prompt.points[0]
+    point = next((point for point in prompt.points if point.include), None)
+    if point is not None:
         return f"{IMAGE_TOKEN}\n{text or DESCRIBE_POINT}\nReferring object point: ({int(point.x)}, {int(point.y)})"
     return f"{IMAGE_TOKEN}\n{text or DESCRIBE_POINT}"
 
