@@ -110,6 +110,19 @@ def test_a_folder_of_other_images_is_left_alone(few: None, tmp_path: Path) -> No
     assert [file.name for file in (tmp_path / "images").iterdir()] == ["mine.jpg"]
 
 
+def test_a_sample_that_was_half_written_does_no_harm(
+    few: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(file: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", killed)
+        samples.write_samples(tmp_path)
+    assert [file.name[0] for file in tmp_path.iterdir()] == ["."]
+    assert len(samples.write_samples(tmp_path)) == 3
+
+
 def test_a_contact_sheet_frames_right_and_wrong(tmp_path: Path) -> None:
     file = tmp_path / "a.png"
     Image.new("RGB", (256, 128), "black").save(file)

@@ -165,6 +165,6 @@ def _names(scene: Scene) -> set[str]:
 def _draw(file: Path, scene: Scene) -> None:
     """Writes the picture unless it is there, whole or not at all, so that an index finds it unchanged."""
     if not file.exists():
-        unfinished = file.with_suffix(".unfinished")
+        unfinished = file.with_name(f".{file.name}.unfinished")  # hidden: a kill may leave it among the samples
         Image.fromarray(scene.image).save(unfinished, "PNG")
         unfinished.replace(file)
