@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "virtue measure",
-    "virtue measure --model runs/nano --scenes 100",
+    "virtue measure --model runs/nano/model --scenes 100",
     "virtue measure --json nano.json --markdown",
 )
 
