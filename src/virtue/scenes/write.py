@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
-from pycocotools import mask as rle
 
+from virtue.masks import to_rle
 from virtue.scenes.captions import canonical_caption, caption_rng, region_samples
 from virtue.scenes.renderer import Scene, Split, scenes
 from virtue.scenes.vocabulary import OBJECTS, object_id
@@ -162,14 +162,13 @@ def _scar_rows(scene: Scene, path: str) -> Iterator[dict[str, Any]]:
 def _instances(scene: Scene, image_id: int) -> Iterator[dict[str, Any]]:
     """One COCO annotation for each object; ids count objects, ten places to a scene."""
     for thing in scene.objects:
-        encoded = rle.encode(np.asfortranarray(thing.mask.astype(np.uint8)))
         yield {
             "id": image_id * 10 + thing.index + 1,
             "image_id": image_id,
             "category_id": object_id(thing.name) + 1,
             "bbox": _xywh(thing.box),
             "area": int(thing.mask.sum()),
-            "segmentation": {"size": list(encoded["size"]), "counts": encoded["counts"].decode("ascii")},
+            "segmentation": to_rle(thing.mask),
             "iscrowd": 0,
         }
 
