@@ -60,6 +60,7 @@ def test_dicts_and_items() -> None:
         ({"image": 3}, "image cannot be a int"),
         ({"text": b"a dog"}, "text must be a str, got bytes"),
         ({"image": "b.jpg", "instruction": 3}, "instruction must be a str, got int"),
+        ("a \ud800 dog", r"text holds half of a surrogate pair, which is no character: 'a \\ud800 dog'"),
         ({"txt": "a dog"}, "no 'txt': its keys are text, image, prompt, instruction"),
         (3, "Cannot embed a int"),
         (None, "Cannot embed a NoneType"),

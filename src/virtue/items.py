@@ -38,6 +38,8 @@ class Item:
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise ValueError(f"An item's {name} must be a str, got {type(value).__name__}.")
+            if value is not None and not _is_unicode(value):
+                raise ValueError(f"An item's {name} holds half of a surrogate pair, which is no character: {value!a}.")
         if self.image is not None and not is_image_source(self.image):
             raise ValueError(f"An item's image cannot be a {type(self.image).__name__}.")
         if self.prompt is not None and not isinstance(self.prompt, AnyPrompt):
@@ -71,6 +73,14 @@ def as_item(value: object) -> Item:
     raise ValueError(
         f"Cannot embed a {type(value).__name__}: give a str, an image, an Item or a dict with the fields of an Item."
     )
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _known_fields(value: Mapping[Any, Any]) -> dict[str, Any]:
