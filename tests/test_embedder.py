@@ -320,12 +320,14 @@ def test_nano_is_read_from_inside_the_package(
     [
         ({"name": "no such model"}, "no such model is neither a folder nor a Hub id"),
         ({"device": "toaster"}, "device is cpu, cuda, cuda:1 or mps, for example, not 'toaster'"),
+        ({"device": "mps"}, "There is no device mps here"),
         ({"sam": "facebook/sam2.1-hiera-tiny"}, "brings its own SAM-2"),
     ],
 )
 def test_what_cannot_be_loaded_is_refused_in_a_sentence(
-    checkpoint: Path, arguments: dict[str, str], message: str
+    checkpoint: Path, arguments: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     with pytest.raises(ValueError, match=message):
         Embedder.from_pretrained(**{"name": str(checkpoint), **arguments})
 

@@ -253,6 +253,8 @@ def test_a_model_with_our_own_rules_has_no_place_in_the_authors_layout(
         ("sam2_tiny.pt", None, r"sam2_tiny\.pt is missing"),
         ("sam2_tiny.pt", b"no weights here", r"sam2_tiny\.pt is truncated"),
         ("preprocessor_config.json", None, "lacks a readable preprocessor_config.json or tokenizer"),
+        ("preprocessor_config.json", "[]", "lacks a readable preprocessor_config.json or tokenizer"),
+        ("tokenizer_config.json", "[]", "lacks a readable preprocessor_config.json or tokenizer"),
     ],
 )
 def test_a_missing_or_damaged_file_is_named(
@@ -377,6 +379,18 @@ def test_a_name_that_leads_nowhere(monkeypatch: pytest.MonkeyPatch, name: str, m
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
     with pytest.raises(CheckpointError, match=message):
         load_released(name, revision="v1")
+
+
+def test_a_tokenizer_with_code_of_its_own_is_refused_without_asking(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit_json(
+        folder / "tokenizer_config.json", tokenizer_class="Own", auto_map={"AutoTokenizer": ["own.Own", "own.Own"]}
+    )
+    (folder / "own.py").write_text("raise SystemExit('this has been run')")
+    monkeypatch.setattr("builtins.input", lambda question: "y")
+    with pytest.raises(CheckpointError, match=r"lacks a readable preprocessor_config\.json or tokenizer"):
+        load(folder)
 
 
 def test_a_hub_id_is_downloaded_without_foreign_code(

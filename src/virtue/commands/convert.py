@@ -65,15 +65,16 @@ def convert(
     """Convert a checkpoint between the released layout and ours."""
     if target.exists():
         raise FileExistsError(f"{target} is there already: remove it or name another folder.")
-    model, processor = _load(source, sam, sam_config, revision)
+    kind = None if dtype is None else dtype.value
+    model, processor = _load(source, sam, sam_config, revision, "float32" if kind and adapter else kind)
     if adapter is not None:
         from virtue.model.adapters import load_adapter
 
-        load_adapter(model, adapter, merge=True)  # before the weights lose digits
-    if dtype is not None:
+        load_adapter(model, adapter, merge=True)
+    if kind is not None:
         import torch
 
-        model.to(dtype=getattr(torch, dtype.value))
+        model.to(dtype=getattr(torch, kind))  # after merging, for which every digit counts
     with _whole(target) as folder:
         _save(model, processor, to, folder)
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
@@ -85,21 +86,19 @@ def convert(
 
 
 def _load(
-    source: str, sam: str | None, sam_config: Path | None, revision: str | None
+    source: str, sam: str | None, sam_config: Path | None, revision: str | None, dtype: str | None
 ) -> tuple[VirtueModel, VirtueProcessor]:
     """Model and processor of a checkpoint in either layout."""
-    from virtue.model import VirtueModel, VirtueProcessor
-    from virtue.model.checkpoints import is_released, load_released
+    from virtue.model.checkpoints import is_released, load_released, load_saved
     from virtue.model.released import RELEASED_PATTERNS
     from virtue.model.weight_files import CheckpointError, find_folder
 
     folder = find_folder(source, RELEASED_PATTERNS, revision)
     if is_released(folder):
-        return load_released(folder, sam=sam, sam_config=sam_config)
+        return load_released(folder, sam=sam, sam_config=sam_config, dtype=dtype)
     if sam is not None or sam_config is not None:
         raise CheckpointError(f"{source} holds its own SAM-2: leave out --sam and --sam-config.")
-    model: VirtueModel = VirtueModel.from_pretrained(folder, dtype="auto")
-    return model.eval(), VirtueProcessor.from_pretrained(folder)
+    return load_saved(folder, dtype)
 
 
 def _save(model: VirtueModel, processor: VirtueProcessor, to: Layout, folder: Path) -> None:
@@ -116,8 +115,8 @@ def _save(model: VirtueModel, processor: VirtueProcessor, to: Layout, folder: Pa
 def _whole(target: Path) -> Iterator[Path]:
     """A folder to write into that becomes `target` when all went well and vanishes when not."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as workplace:
-        folder = Path(workplace) / target.name
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
+        folder = Path(scratch) / target.name
         folder.mkdir()
         yield folder
         shutil.move(folder, target)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 
-from virtue.model import VirtueConfig, VirtueModel, VirtueProcessor
-from virtue.model.checkpoints import CheckpointError, build, is_released, load_adapter, load_released
+from virtue.model import VirtueModel, VirtueProcessor
+from virtue.model.checkpoints import CheckpointError, is_released, load_adapter, load_released, load_saved
 from virtue.model.released import VLM_PATTERNS
-from virtue.model.weight_files import find_folder, read_json, read_weights, weight_file
+from virtue.model.weight_files import find_folder, read_json, weight_file
 
 BUNDLED = Path(__file__).parents[1] / "weights"
 CHECKPOINT_PATTERNS = (*VLM_PATTERNS, "*.txt", "*.model")
@@ -47,12 +46,12 @@ def load(
     place = _bundled(name) or name
     folder = find_folder(place, ("*.json",), revision)
     kind = dtype if dtype is not None else _default_dtype(folder, where)
-    if is_released(folder) or not (folder / "config.json").is_file():
+    if is_released(folder):
         model, processor = load_released(place, sam=sam, revision=revision, dtype=kind)
     elif sam is not None:
         raise CheckpointError(f"{name} brings its own SAM-2: leave out `sam`.")
     else:
-        model, processor = _load_own(find_folder(place, CHECKPOINT_PATTERNS, revision), kind)
+        model, processor = load_saved(find_folder(place, CHECKPOINT_PATTERNS, revision), kind)
     if adapter is not None:
         load_adapter(model, adapter, merge=True)
     if attn_implementation is not None:
@@ -76,9 +75,13 @@ def _bundled(name: str | Path) -> Path | None:
 def _device(device: str | torch.device | None) -> torch.device:
     if device is not None:
         try:
-            return torch.device(device)
+            chosen = torch.device(device)
         except RuntimeError as error:
             raise ValueError(f"device is cpu, cuda, cuda:1 or mps, for example, not {device!r}.") from error
+        present = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+        if chosen.type in present and not present[chosen.type]():
+            raise ValueError(f"There is no device {device} here that torch can use; take another, such as cpu.")
+        return chosen
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -88,22 +91,3 @@ def _default_dtype(folder: Path, device: torch.device) -> torch.dtype:
     fields = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
     stored = str(fields.get("dtype") or fields.get("torch_dtype"))
     return torch.bfloat16 if device.type == "cuda" and stored == "bfloat16" else torch.float32
-
-
-def _load_own(folder: Path, dtype: torch.dtype | str) -> tuple[VirtueModel, VirtueProcessor]:
-    """A checkpoint that `save_pretrained` of model and processor wrote."""
-    kind = read_json(folder / "config.json").get("model_type")
-    if kind != "virtue":
-        raise CheckpointError(
-            f"{folder / 'config.json'} describes a {kind!r} model, which is no VIRTUE or VLM2Vec embedder."
-        )
-    try:
-        config = VirtueConfig.from_pretrained(folder)
-        processor = VirtueProcessor.from_pretrained(folder)
-    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{folder} lacks a readable configuration or tokenizer ({error}); get it again."
-        ) from error
-    weights = weight_file(folder) or folder
-    state = read_weights(folder)
-    return build(config, state, dict.fromkeys(("vlm", "sam", "connector"), weights), dtype), processor
