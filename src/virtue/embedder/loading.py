@@ -78,8 +78,8 @@ def _device(device: str | torch.device | None) -> torch.device:
             chosen = torch.device(device)
         except RuntimeError as error:
             raise ValueError(f"device is cpu, cuda, cuda:1 or mps, for example, not {device!r}.") from error
-        present = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-        if chosen.type in present and not present[chosen.type]():
+        present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if not present.get(chosen.type, True):
             raise ValueError(f"There is no device {device} here that torch can use; take another, such as cpu.")
         return chosen
     if torch.cuda.is_available():
