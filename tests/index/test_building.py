@@ -1,3 +1,4 @@
+import errno
 import os
 import random
 import signal
@@ -11,7 +12,7 @@ from PIL import Image
 
 import virtue.index.building as building
 from tests.index.colours import ColourEmbedder
-from virtue.index import Index, RegionSettings, Summary, build
+from virtue.index import Index, RegionSettings, Summary, Unreadable, build
 from virtue.index.building import ahead, scan
 
 Paint = building.Callable[..., Path]
@@ -96,9 +97,33 @@ def test_scan_leaves_out_the_hidden_the_index_and_what_is_no_image(folder: Path,
     paint("index/c.png", "red")
     paint("UPPER.PNG", "red")
     (folder / "notes.txt").write_text("red")
-    files = scan(folder, folder / "index")
+    files = scan(folder, folder / "index", [])
     assert [file.path for file in files] == ["UPPER.PNG", "deep/blue's.png", "green.png", "red.png"]
     assert files[3].size == (folder / "red.png").stat().st_size
+
+
+def test_a_folder_that_cannot_be_read_keeps_its_rows(
+    folder: Path, embedder: ColourEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = Index.create(folder, embedder)
+    build(index, embedder)
+    (folder / "red.png").unlink()
+    look = os.scandir
+
+    def refused(place: str) -> object:
+        if Path(place).name == "deep":
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return look(place)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    summary = build(index, embedder)
+    assert (summary.removed, summary.unreadable) == (1, [Unreadable("deep", "permission denied")])
+    assert rows(index) == ["deep/blue's.png", "green.png"]
+
+
+def test_a_file_that_vanishes_meanwhile_is_no_error(folder: Path, embedder: ColourEmbedder) -> None:
+    (folder / "nothing.png").symlink_to(folder / "gone.png")
+    assert build(Index.create(folder, embedder), embedder) == Summary(added=3)
 
 
 def test_a_folder_that_is_gone_removes_nothing(folder: Path, embedder: ColourEmbedder, tmp_path: Path) -> None:
@@ -126,7 +151,7 @@ def test_batches_end_at_a_number_of_pixels(
     folder: Path, embedder: ColourEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(building, "BATCH_PIXELS", 90)
-    batches = building.load_batches(folder, scan(folder, folder / ".virtue"), batch_size=10)
+    batches = building.load_batches(folder, scan(folder, folder / ".virtue", []), batch_size=10)
     # 8 x 6 pixels and 16 x 6 make more than 90; 8 x 6 are left.
     assert [[loaded.file.path for loaded in batch] for batch in batches] == [
         ["deep/blue's.png", "green.png"],
@@ -178,7 +203,7 @@ def test_kill_at_any_moment_loses_at_most_one_batch(folder: Path, embedder: Colo
     assert 6 <= indexed < 28
     index = Index.open(folder / ".virtue")
     assert build(index, embedder) == Summary(added=28 - indexed, unchanged=indexed)
-    assert rows(index) == [file.path for file in scan(folder, index.folder)]
+    assert rows(index) == [file.path for file in scan(folder, index.folder, [])]
 
 
 def _reports_until_killed(process: "subprocess.Popen[str]", after: float) -> int:

@@ -18,6 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
@@ -47,7 +48,7 @@ REMOVED_AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class Unreadable:
-    """An image that could not be indexed, and why. It is tried again by the next run."""
+    """An image, or a folder of them, that could not be indexed, and why. It is tried again by the next run."""
 
     path: str
     reason: str
@@ -117,7 +118,7 @@ def build(index: Index, embedder: Embedder, *, batch_size: int = 32, progress: P
     index.check(embedder)
     with _sole_writer(index.folder):
         summary = Summary()
-        found = _readable_names(scan(index.root, index.folder), summary)
+        found = _readable_names(scan(index.root, index.folder, summary.unreadable), summary)
         known = index.files()
         _remove_gone(index, known, found, summary)
         work = [file for file in found if known.get(file.path) != (file.mtime_ns, file.size)]
@@ -127,12 +128,13 @@ def build(index: Index, embedder: Embedder, *, batch_size: int = 32, progress: P
     return summary
 
 
-def scan(root: Path, index_folder: Path) -> list[ImageFile]:
+def scan(root: Path, index_folder: Path, unreadable: list[Unreadable]) -> list[ImageFile]:
     """All image files below a folder, by their suffix, in order of path; hidden files and folders are left out.
 
     Args:
         root: The folder.
         index_folder: Where the index lies, which is left out too.
+        unreadable: Gets what the system does not let us look at.
 
     Raises:
         NotADirectoryError: If there is no such folder.
@@ -141,14 +143,27 @@ def scan(root: Path, index_folder: Path) -> list[ImageFile]:
         raise NotADirectoryError(
             f"The indexed folder {root} is gone; bring it back, or delete the index {index_folder}."
         )
+
+    def note(error: OSError) -> None:
+        place = Path(error.filename).relative_to(root).as_posix()
+        unreadable.append(Unreadable(place, (error.strerror or "cannot be read").lower()))
+
     files = []
-    for place, folders, names in os.walk(root):
+    for place, folders, names in os.walk(root, onerror=note):
         here = Path(place)
         folders[:] = sorted(name for name in folders if name[0] != "." and here / name != index_folder)
         for name in names:
             path = here / name
-            if name[0] != "." and path.suffix.lower() in SUFFIXES and path.is_file():
+            if name[0] == "." or path.suffix.lower() not in SUFFIXES:
+                continue
+            try:
                 status = path.stat()
+            except FileNotFoundError:  # gone since the folder was listed, or a link to nothing
+                continue
+            except OSError as error:
+                note(error)
+                continue
+            if S_ISREG(status.st_mode):
                 files.append(ImageFile(path.relative_to(root).as_posix(), status.st_mtime_ns, status.st_size))
     return sorted(files, key=lambda file: file.path)
 
@@ -206,7 +221,8 @@ def _readable_names(files: list[ImageFile], summary: Summary) -> list[ImageFile]
 
 def _remove_gone(index: Index, known: Iterable[str], found: list[ImageFile], summary: Summary) -> None:
     here = {file.path for file in found}
-    gone = [path for path in known if path not in here]
+    unseen = tuple(f"{bad.path}/" for bad in summary.unreadable)  # who knows what is in a folder that cannot be read
+    gone = [path for path in known if path not in here and not f"{path}/".startswith(unseen)]
     for start in range(0, len(gone), REMOVED_AT_ONCE):
         index.remove(gone[start : start + REMOVED_AT_ONCE])
     summary.removed = len(gone)
