@@ -6,12 +6,10 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from virtue.commands.results_page import draw_region
-from virtue.images import ImageSource, open_image
-from virtue.prompts import AnyPrompt, as_visual_prompt
+from virtue.commands.results_page import draw_query, draw_region
+from virtue.images import open_image
 
 if TYPE_CHECKING:
     from virtue.index import Hit
@@ -66,7 +64,7 @@ def _query(item: Item) -> Image.Image:
     """The picture that was asked with, its visual prompt drawn, or the words."""
     if item.image is None:
         return _words(item.text or "")
-    return _prompted(item.image, item.prompt)
+    return draw_query(item.image, item.prompt, TILE)
 
 
 def _words(text: str) -> Image.Image:
@@ -75,18 +73,3 @@ def _words(text: str) -> Image.Image:
     font = ImageFont.load_default(26)
     ImageDraw.Draw(picture).multiline_text((TILE / 2, TILE / 2), lines, INK, font, anchor="mm", align="center")
     return picture
-
-
-def _prompted(source: ImageSource, prompt: AnyPrompt | None) -> Image.Image:
-    image = open_image(source)
-    if prompt is None:
-        return draw_region(image, side=TILE)
-    visual = as_visual_prompt(prompt, *image.size)
-    box = visual.box
-    return draw_region(
-        image,
-        mask=None if visual.mask is None else visual.mask.array,
-        box=None if box is None else (box.x1, box.y1, box.x2, box.y2),
-        points=np.array([(point.x, point.y) for point in visual.points], dtype=np.float32).reshape(-1, 2),
-        side=TILE,
-    )

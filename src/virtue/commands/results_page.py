@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from virtue.images import ImageError, ImageSource, open_image, thumbnail
-from virtue.prompts import as_visual_prompt
+from virtue.prompts import AnyPrompt, as_visual_prompt
 
 if TYPE_CHECKING:
     from virtue.index import Hit
@@ -62,7 +62,7 @@ def results_page(item: Item, hits: list[Hit]) -> str:
     """
     return _PAGE.substitute(
         title=html.escape(item.text or "Search by an image"),
-        query="" if item.image is None else f"<figure>{_query_picture(item)}</figure>",
+        query="" if item.image is None else f"<figure>{_img(draw_query(item.image, item.prompt))}</figure>",
         count="Nothing was found."
         if not hits
         else f"{len(hits)} {'hit' if len(hits) == 1 else 'hits'}, the best first.",
@@ -101,23 +101,26 @@ def draw_region(
     return small
 
 
-def _query_picture(item: Item) -> str:
-    image = open_image(_source(item))
-    if item.prompt is None:
-        return _img(thumbnail(image, SIDE))
-    prompt = as_visual_prompt(item.prompt, *image.size)
-    drawn = draw_region(
-        image,
-        mask=None if prompt.mask is None else prompt.mask.array,
-        box=None if prompt.box is None else (prompt.box.x1, prompt.box.y1, prompt.box.x2, prompt.box.y2),
-        points=np.array([(point.x, point.y) for point in prompt.points], dtype=np.float32).reshape(-1, 2),
+def draw_query(image: ImageSource, prompt: AnyPrompt | None, side: int = SIDE) -> Image.Image:
+    """A thumbnail of the picture that is asked with, on which its visual prompt stands out.
+
+    Args:
+        image: The picture.
+        prompt: What in it is meant, in its source pixels; None for all of it.
+        side: Longer side of the thumbnail, in pixels.
+    """
+    picture = open_image(image)
+    if prompt is None:
+        return thumbnail(picture, side)
+    visual = as_visual_prompt(prompt, *picture.size)
+    box = visual.box
+    return draw_region(
+        picture,
+        mask=None if visual.mask is None else visual.mask.array,
+        box=None if box is None else (box.x1, box.y1, box.x2, box.y2),
+        points=np.array([(point.x, point.y) for point in visual.points], dtype=np.float32).reshape(-1, 2),
+        side=side,
     )
-    return _img(drawn)
-
-
-def _source(item: Item) -> ImageSource:
-    assert item.image is not None
-    return item.image
 
 
 def _figure(rank: int, hit: Hit) -> str:
