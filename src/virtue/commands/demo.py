@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from virtue.commands.progress import progress_bar
 
 if TYPE_CHECKING:
     from virtue.commands.samples import Search
@@ -56,21 +57,16 @@ def _up_to_date_index(images: Path, embedder: Embedder, console: Console) -> Ind
     """The samples' index, made anew if another model or other settings made it."""
     from virtue.index import FOLDER_NAME, Index, RegionSettings, build
 
-    settings = RegionSettings(
-        grid=5, min_quality=0.5, keep=6
-    )  # for a quick first run; samples show five things at most
+    # For a quick first run; the samples show five things at most.
+    settings = RegionSettings(grid=5, min_quality=0.5, keep=6)
     place = images / FOLDER_NAME
     index = Index.open(place) if Index.exists(place) else None
     if index is None or (index.settings.fingerprint, index.settings.regions) != (embedder.fingerprint, settings):
         shutil.rmtree(place, ignore_errors=True)
         index = Index.create(images, embedder, regions=settings)
-    columns = (TextColumn("Indexing"), BarColumn(), MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
     started = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        summary = build(
-            index, embedder, batch_size=8, progress=lambda done, total: bar.update(task, completed=done, total=total)
-        )
+    with progress_bar("Indexing", "images", transient=True) as progress:
+        summary = build(index, embedder, batch_size=8, progress=progress)
     seconds = time.monotonic() - started
     number = summary.added + summary.updated
     done = f"Indexed {number} sample images and {summary.regions} objects in them in {seconds:.0f} s"

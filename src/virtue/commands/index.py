@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from virtue.commands.progress import progress_bar
 
 if TYPE_CHECKING:
     from virtue.embedder import Embedder
@@ -97,10 +98,8 @@ def _reporter(console: Console) -> Iterator[Report]:
     if not console.is_terminal:
         yield _LogLines(console)
         return
-    columns = (TextColumn("Indexing"), BarColumn(), MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    with progress_bar("Indexing", "images", console) as report:
+        yield report
 
 
 class _LogLines:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from virtue.commands.progress import progress_bar
 
 if TYPE_CHECKING:
     from virtue.evaluation.scenes import Report
@@ -100,7 +101,5 @@ def _measure(model: str, count: int, seed: int, device: str | None) -> Report:
     from virtue.evaluation.scenes import measure as measure_scenes
 
     embedder = Embedder.from_pretrained(model, device=device)
-    columns = (TextColumn("Looking at"), BarColumn(), MofNCompleteColumn(), TextColumn("scenes"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=count)
-        return measure_scenes(embedder, count, seed, lambda done, total: bar.update(task, completed=done, total=total))
+    with progress_bar("Looking at", "scenes", transient=True) as progress:
+        return measure_scenes(embedder, count, seed, progress)

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from virtue.commands.progress import progress_bar
 
 EXAMPLES = (
     "virtue scenes scenes/ --count 1000",
@@ -47,10 +48,8 @@ def scenes(
 
     width, height = parse_size(size)
     console = Console(stderr=True)
-    columns = (TextColumn("Drawing"), BarColumn(), MofNCompleteColumn(), TextColumn("scenes"), TimeRemainingColumn())
     try:
-        with Progress(*columns, console=console) as bar:
-            task = bar.add_task("", total=count)
+        with progress_bar("Drawing", "scenes", console) as progress:
             write_scenes(
                 folder,
                 count,
@@ -59,7 +58,7 @@ def scenes(
                 width=width,
                 height=height,
                 image_format=image_format.value,
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
+                progress=progress,
             )
     except KeyboardInterrupt:
         console.print(f"Stopped. {folder} keeps what was drawn; run the same command again to go on.", markup=False)
