@@ -129,6 +129,10 @@ def nano_model(seed: int) -> VirtueModel:
         for layer in model.get_submodule("sam").modules():
             if isinstance(layer, nn.Embedding):  # as loud as the positions they are added to
                 nn.init.normal_(layer.weight, std=0.8)
+        connector = model.connector
+        assert connector is not None
+        nn.init.dirac_(connector.conv.weight[..., :1, :1])
+        connector.conv.weight.copy_(connector.conv.weight[..., :1, :1].expand_as(connector.conv.weight).clone() / 16)
     return model
 
 

@@ -37,6 +37,7 @@ from virtue.training.pairs import Batch
 from virtue.training.segmenter import cell_loss
 
 DIRECTIONS = ("left of", "right of", "above", "below")
+CODE_STD = 0.5  # of the numbers of an ideal token, as of the token embeddings
 LOUDNESS = 4.0  # divides the product of a token and a code, about 48 where they agree
 PAIR_WIDTH = 64
 SHOWN = 0.25  # of a cell, for the cell to show an object
@@ -44,7 +45,11 @@ SOFT = 0.5  # weight of the point grid's ideal tokens, which show everything at 
 
 
 class Heads(nn.Module):
-    """Questions to an embedding, the same for rows and texts."""
+    """Questions to an embedding, the same for rows and texts.
+
+    Args:
+        width: D.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -53,7 +58,9 @@ class Heads(nn.Module):
         self.place = nn.Linear(width, len(PLACES))
         self.present = nn.Linear(width, len(OBJECTS))
         self.related = nn.Linear(width, len(RELATIONS) * PAIR_WIDTH)
-        self.other = nn.Linear(PAIR_WIDTH, len(OBJECTS), bias=False)
+        self.other = nn.Linear(width, PAIR_WIDTH, bias=False)
+        self.shown = nn.Embedding(len(OBJECTS) + 1, width).requires_grad_(False)
+        nn.init.normal_(self.shown.weight, std=CODE_STD)
 
     def region_loss(self, embeddings: Tensor, elements: Tensor) -> Tensor:
         """Cross-entropy of object, place, and relation to the other object, where said; (B, D) unit rows and (B, 4)."""
@@ -69,10 +76,11 @@ class Heads(nn.Module):
     def pair(self, hidden: Tensor) -> Tensor:
         """Logits of each relation to each other object, (..., D) to (..., relations, K).
 
-        Bilinear, so that what is learnt of one object holds for all.
+        Bilinear in the state and in the code that ideal image tokens have for the other object, so that what is learnt
+        of one object holds for all.
         """
-        logits: Tensor = self.other(self.related(hidden).unflatten(-1, (len(RELATIONS), PAIR_WIDTH)))
-        return logits
+        to_other = self.related(hidden).unflatten(-1, (len(RELATIONS), PAIR_WIDTH))
+        return to_other @ self.other(self.shown.weight[:-1]).T
 
     def pair_loss(self, embeddings: Tensor, related: Tensor) -> Tensor:
         """Which relations to which others are true at all; (R, D) unit rows and (R, relations, K) bool."""
@@ -108,11 +116,10 @@ class Learner(nn.Module):
         self.heads = Heads(model.config.hidden_size)
         width = model.config.hidden_size
         self.ideal_object = nn.Embedding(len(OBJECTS), width)
-        self.ideal_empty = nn.Parameter(0.5 * torch.randn(width), requires_grad=False)
-        self.ideal_shown = nn.Embedding(len(OBJECTS) + 1, width)
+        self.ideal_empty = nn.Parameter(CODE_STD * torch.randn(width), requires_grad=False)
         self.ideal_place = nn.Embedding(len(PLACES), width)
-        for table in (self.ideal_object, self.ideal_shown, self.ideal_place):
-            nn.init.normal_(table.weight, std=0.5)
+        for table in (self.ideal_object, self.ideal_place):
+            nn.init.normal_(table.weight, std=CODE_STD)
             table.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "Learner":
@@ -156,7 +163,7 @@ class Learner(nn.Module):
         """How far the vision tower's image tokens, N of (T, D), are from what they should say."""
         tokens = torch.stack(list(visual))
         shares = class_shares(batch.everything, self.grid(batch))
-        return token_loss(tokens, self.ideal_shown.weight, shares, self.ideal_place(batch.place).unsqueeze(1))
+        return token_loss(tokens, self.heads.shown.weight, shares, self.ideal_place(batch.place).unsqueeze(1))
 
     def grid(self, batch: Batch) -> tuple[int, int]:
         """Rows and columns of the image tokens of the batch's pictures, which are all of one size."""
@@ -168,7 +175,7 @@ class Learner(nn.Module):
         """What a perfect vision tower would say: of each cell what it shows, and the place."""
         grid = self.grid(batch)
         shown = class_shares(batch.everything, grid).flatten(2).transpose(1, 2)  # (N, T, K + 1)
-        tokens = shown.sqrt() @ self.ideal_shown.weight + self.ideal_place(batch.place).unsqueeze(1)
+        tokens = shown.sqrt() @ self.heads.shown.weight + self.ideal_place(batch.place).unsqueeze(1)
         return ImageFeatures(tuple(tokens), (grid,) * len(tokens))
 
 
