@@ -143,12 +143,12 @@ def test_one_scene_is_too_few() -> None:
 def test_the_interior_point_of_a_rectangle_is_its_middle() -> None:
     mask = np.zeros((9, 12), dtype=bool)
     mask[2:7, 3:10] = True  # rows 2 to 6, columns 3 to 9
-    assert interior_point(mask) == Point(6, 4)
+    assert interior_point(mask) == Point(6.5, 4.5)
 
 
 def test_the_edge_of_the_picture_is_an_edge() -> None:
     mask = np.ones((3, 5), dtype=bool)
-    assert interior_point(mask) == Point(2, 1)
+    assert interior_point(mask) == Point(2.5, 1.5)
 
 
 def test_the_interior_point_lies_inside_a_ring() -> None:

@@ -118,7 +118,7 @@ def visual_prompt(kind: str, thing: SceneObject) -> AnyPrompt:
     """How a person who knows exactly where the object is would show it.
 
     Args:
-        kind: "box" the tight box, "point" the pixel deepest inside, "mask" the visible pixels.
+        kind: "box" the tight box, "point" the centre of the pixel deepest inside, "mask" the visible pixels.
         thing: The object.
     """
     if kind == "box":
@@ -127,7 +127,9 @@ def visual_prompt(kind: str, thing: SceneObject) -> AnyPrompt:
 
 
 def interior_point(mask: NDArray[np.bool_]) -> Point:
-    """The pixel that is the most steps away from everything outside; of several the one nearest to their middle.
+    """The centre of the pixel that is the most steps away from everything outside.
+
+    Of several such pixels it is the one nearest to their middle.
 
     Args:
         mask: bool (H, W), not empty. What lies beyond the picture is outside.
@@ -137,7 +139,7 @@ def interior_point(mask: NDArray[np.bool_]) -> Point:
         inside = inner
     rows, columns = np.nonzero(inside)
     nearest = int(np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2))
-    return Point(float(columns[nearest] - 1), float(rows[nearest] - 1))
+    return Point(float(columns[nearest]) - 0.5, float(rows[nearest]) - 0.5)  # without the padding, half a pixel in
 
 
 def _eroded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
