@@ -12,6 +12,7 @@ from virtue.items import Item
 from virtue.model import VirtueModel, VirtueProcessor
 from virtue.prompts import Box
 from virtue.training import nano
+from virtue.training.nano import PLANS, keep_to
 from virtue.training.runs import Run
 
 STAGES = {"segmenter": 2, "reader": 2, "tower": 1, "contrastive": 2}  # steps of the smoke plan
@@ -124,3 +125,10 @@ def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
     for rank in range(2):
         grads = torch.load(tmp_path / f"{rank}.pt")
         assert [grad.tolist() for grad in grads] == [[1.5, 1.0], [4.0, 1.0]]
+
+
+def test_a_folder_keeps_to_the_plan_it_was_begun_with(tmp_path: Path) -> None:
+    keep_to(PLANS["smoke"], tmp_path / "run")
+    keep_to(PLANS["smoke"], tmp_path / "run")
+    with pytest.raises(ValueError, match=r"a run with images = 4, not 16: go on with its own plan"):
+        keep_to(PLANS["cpu"], tmp_path / "run")

@@ -20,7 +20,6 @@ Letters: N images, R region rows, M region texts, T image texts or image tokens,
 K object classes.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -32,73 +31,15 @@ from virtue.model import VirtueModel
 from virtue.model.features import ImageFeatures
 from virtue.model.segmentation import encode_sam_image
 from virtue.scenes.renderer import CONE
-from virtue.scenes.vocabulary import OBJECTS, PLACES, RELATIONS, relation_id
+from virtue.scenes.vocabulary import OBJECTS, PLACES, relation_id
+from virtue.training.heads import CODE_STD, Heads
 from virtue.training.pairs import Batch
 from virtue.training.segmenter import cell_loss
 
 DIRECTIONS = ("left of", "right of", "above", "below")
-CODE_STD = 0.5  # of the numbers of an ideal token, as of the token embeddings
 LOUDNESS = 4.0  # divides the product of a token and a code, about 48 where they agree
-PAIR_WIDTH = 64
 SHOWN = 0.25  # of a cell, for the cell to show an object
 SOFT = 0.5  # weight of the point grid's ideal tokens, which show everything at once
-
-
-class Heads(nn.Module):
-    """Questions to an embedding, the same for rows and texts.
-
-    Args:
-        width: D.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.scale = math.sqrt(width)
-        self.object = nn.Linear(width, len(OBJECTS))
-        self.place = nn.Linear(width, len(PLACES))
-        self.present = nn.Linear(width, len(OBJECTS))
-        self.related = nn.Linear(width, len(RELATIONS) * PAIR_WIDTH)
-        self.other = nn.Linear(width, PAIR_WIDTH, bias=False)
-        self.shown = nn.Embedding(len(OBJECTS) + 1, width).requires_grad_(False)
-        nn.init.normal_(self.shown.weight, std=CODE_STD)
-
-    def region_loss(self, embeddings: Tensor, elements: Tensor) -> Tensor:
-        """Cross-entropy of object, place, and relation to the other object, where said; (B, D) unit rows and (B, 4)."""
-        scaled = embeddings * self.scale
-        thing, relation, other, place = elements.unbind(1)
-        related = self.pair(scaled)[torch.arange(len(other)), :, other.clamp(min=0)]
-        return (
-            functional.cross_entropy(self.object(scaled), thing)
-            + 0.3 * _said(self.place(scaled), place)
-            + _said(related, relation)
-        )
-
-    def pair(self, hidden: Tensor) -> Tensor:
-        """Logits of each relation to each other object, (..., D) to (..., relations, K).
-
-        Bilinear in the state and in the code that ideal image tokens have for the other object, so that what is learnt
-        of one object holds for all.
-        """
-        to_other = self.related(hidden).unflatten(-1, (len(RELATIONS), PAIR_WIDTH))
-        return to_other @ self.other(self.shown.weight[:-1]).T
-
-    def pair_loss(self, embeddings: Tensor, related: Tensor) -> Tensor:
-        """Which relations to which others are true at all; (R, D) unit rows and (R, relations, K) bool."""
-        true = related.flatten(1).float()
-        log = functional.log_softmax(self.pair(embeddings * self.scale).flatten(1), dim=1)
-        return -(true * log).sum(1).div(true.sum(1).clamp(min=1)).mean()
-
-    def token_loss(self, tokens: Tensor, pairs: Tensor) -> Tensor:
-        """Which object stands in which direction, asked of each image token, (R, T, D) and (R, T), -1 for no answer."""
-        return _said(self.pair(tokens).flatten(2).flatten(0, 1), pairs.flatten())
-
-    def image_loss(self, embeddings: Tensor, present: Tensor, place: Tensor) -> Tensor:
-        """Which objects there are (B, K) and which place (B,), -1 unsaid."""
-        scaled = embeddings * self.scale
-        share = present.float() / present.sum(1, keepdim=True).clamp(min=1)
-        some = present.any(1).float()
-        objects = -(share * functional.log_softmax(self.present(scaled), dim=1)).sum(1)
-        return (objects * some).sum() / some.sum().clamp(min=1) + 0.3 * _said(self.place(scaled), place)
 
 
 class Learner(nn.Module):
@@ -398,9 +339,3 @@ def _mixed(real: Tensor, ideal: Tensor, share: float) -> Tensor:
     """Some rows (B, T, D) ideal and the others real, spread evenly."""
     chosen = torch.arange(len(real), device=real.device) * 7 % 10 < 10 * share
     return torch.where(chosen.view(-1, 1, 1), ideal, real)
-
-
-def _said(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean cross-entropy over the targets that are not -1, 0 if there are none."""
-    count = (target >= 0).sum().clamp(min=1)
-    return functional.cross_entropy(logits, target, ignore_index=-1, reduction="sum") / count

@@ -11,8 +11,9 @@ The first three need nothing of each other, because ideal tokens are fixed codes
 Every stage goes on from its last checkpoint after an interruption, with the same data.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -99,6 +100,26 @@ PLANS = {
     ),
 }
 """Named amounts: "cpu" for two cores, "gpu" for one card, "smoke" to see every stage run."""
+
+
+def keep_to(plan: Plan, folder: Path) -> None:
+    """Remember a run's plan in its folder, and refuse to go on with another.
+
+    Raises:
+        ValueError: If the folder's run has another plan; says where they differ.
+    """
+    place = folder / "plan.json"
+    if not place.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        place.write_text(json.dumps(asdict(plan)))
+        return
+    begun, asked = json.loads(place.read_text()), asdict(plan)
+    if changed := [name for name in asked if begun.get(name) != asked[name]]:
+        name = changed[0]
+        raise ValueError(
+            f"{folder} holds a run with {name} = {begun.get(name)}, not {asked[name]}: go on with its own plan, or "
+            "train into another folder."
+        )
 
 
 def train_segmenter(folder: Path, plan: Plan, device: torch.device, progress: StageProgress | None = None) -> None:

@@ -20,6 +20,7 @@ from virtue.training.nano import (
     Plan,
     StageProgress,
     join_processes,
+    keep_to,
     read_processor,
     train_contrastive,
     train_reader,
@@ -44,8 +45,10 @@ def run_recipe(
         progress: Called after every step.
 
     Raises:
+        ValueError: If the folder holds a run with another plan.
         RuntimeError: If a worker process fails; says what it said.
     """
+    keep_to(plan, folder)
     read_processor(folder)
     if processes == 1 or device.type != "cpu":
         train_segmenter(folder, plan, device, progress)
