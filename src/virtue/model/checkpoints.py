@@ -1,8 +1,9 @@
-"""Released checkpoints in and out: the authors' layout, SAM-2 weights, VLM2Vec checkpoints and PEFT adapters.
+"""Checkpoints in and out: the authors' layout, SAM-2 weights, VLM2Vec checkpoints, PEFT adapters, and new models.
 
     model, processor = load_released("Sony/VIRTUE-2B-SCaR")
     load_adapter(model, "their/adapter", merge=True)
     save_released(model, processor, "back")
+    compose("Qwen/Qwen2.5-VL-3B-Instruct", "facebook/sam2.1-hiera-small")
 
 What the weights were trained with is set in the configuration (`VirtueConfig.as_released`), so a model loaded here and
 saved with `save_pretrained` goes on computing what its authors' code computed. `released.py` describes the layout.
@@ -40,6 +41,7 @@ from virtue.model.released import (
     write_processor,
 )
 from virtue.model.sam_weights import DEFAULT_SAM, hub_id, load_sam
+from virtue.model.segmentation import Connector
 from virtue.model.weight_files import (
     CheckpointError,
     State,
@@ -51,7 +53,7 @@ from virtue.model.weight_files import (
     write_json,
 )
 
-__all__ = ["CheckpointError", "is_released", "load_adapter", "load_released", "load_saved", "save_released"]
+__all__ = ["CheckpointError", "compose", "is_released", "load_adapter", "load_released", "load_saved", "save_released"]
 
 # What transformers raises at a configuration or tokenizer that is not what it should be.
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError)
@@ -139,6 +141,38 @@ def load_released(
     if adapter:
         load_adapter(model, folder, merge=True)
     return model, _processor(folder if (folder / "preprocessor_config.json").is_file() else base, config)
+
+
+def compose(
+    vlm: str | Path, sam: str | Path, *, revision: str | None = None, dtype: torch.dtype | str | None = None
+) -> tuple[VirtueModel, VirtueProcessor]:
+    """Join a pretrained vision-language model and a pretrained SAM-2 by a new connector, to be trained.
+
+    The connector is drawn from torch's generator: seed it to get the same one again. The settings are the defaults of
+    `VirtueConfig`. Pictures are read at a million pixels at most, whatever the checkpoint says.
+
+    Args:
+        vlm: A Qwen2-VL, Qwen2.5-VL or Qwen3-VL in transformers' layout, folder or Hub id.
+        sam: SAM-2 weights of a public size: Meta's `.pt`, a folder or a Hub id.
+        revision: Branch, tag or commit of `vlm` on the Hub.
+        dtype: Of the whole model, such as torch.float32 or "bfloat16"; by default that of the VLM's weights.
+
+    Returns:
+        The model, in evaluation mode on the CPU, and its processor.
+
+    Raises:
+        CheckpointError: If a file is missing, unreadable or does not fit; the message names it and the remedy.
+    """
+    folder = find_folder(vlm, VLM_PATTERNS, revision)
+    vlm_config, _ = read_vlm_config(folder)
+    sam_config, weights = load_sam(sam)
+    config = VirtueConfig(vlm_config=vlm_config, sam_config=sam_config)
+    connector = Connector(sam_config.mask_decoder_config.hidden_size, config.connector_stride, config.hidden_size)
+    state = from_released(read_weights(folder))
+    state |= {f"sam.{key}": tensor for key, tensor in weights.items()}
+    state |= {f"connector.{key}": tensor for key, tensor in connector.state_dict().items()}
+    model = build(config, state, {"vlm": weight_file(folder) or folder, "sam": Path(sam)}, dtype)
+    return model, _processor(folder, config)
 
 
 def save_released(model: VirtueModel, processor: VirtueProcessor, folder: str | Path) -> None:
