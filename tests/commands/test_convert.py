@@ -101,6 +101,18 @@ def test_an_embedder_asks_a_released_checkpoint_in_its_own_words(released: Path,
     assert float(whole @ pointed) < 0.999
 
 
+def test_an_embedder_with_an_adapter_is_the_same_model_in_every_precision(released: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "with its SAM-2 beside"
+    save_released(*load_released(released, **sam_arguments(released)), folder)
+    whole, half = (
+        Embedder.from_pretrained(folder, device="cpu", adapter=ADAPTER, dtype=dtype)
+        for dtype in ("float32", "bfloat16")
+    )
+    assert half.model.dtype == torch.bfloat16
+    assert half.fingerprint == whole.fingerprint
+    assert whole.fingerprint != Embedder.from_pretrained(folder, device="cpu").fingerprint
+
+
 def test_a_failure_leaves_nothing(released: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert convert(released, tmp_path / "ours") == 2
     assert "which is no public size" in " ".join(capsys.readouterr().err.split())

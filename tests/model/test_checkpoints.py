@@ -223,6 +223,9 @@ def test_a_vlm2vec_adapter_is_merged_into_the_model_it_names(folder: Path, tmp_p
     with torch.no_grad():
         embedding = model(**processor(["A cat"])).embeddings
     torch.testing.assert_close(embedding, expected()["dora.target_embedding_merged"][:1], rtol=0, atol=1e-5)
+    half = load_released(adapter, dtype="bfloat16")[0]
+    for key, tensor in model.state_dict().items():
+        assert torch.equal(half.state_dict()[key], tensor.bfloat16())
 
 
 def test_a_model_with_our_own_rules_has_no_place_in_the_authors_layout(

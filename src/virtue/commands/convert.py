@@ -68,13 +68,10 @@ def convert(
     kind = None if dtype is None else dtype.value
     model, processor = _load(source, sam, sam_config, revision, "float32" if kind and adapter else kind)
     if adapter is not None:
-        from virtue.model.adapters import load_adapter
+        from virtue.model.checkpoints import merge_adapter
 
-        load_adapter(model, adapter, merge=True)
-    if kind is not None:
-        import torch
-
-        model.to(dtype=getattr(torch, kind))  # after merging, for which every digit counts
+        stored = model.dtype
+        model = merge_adapter(model.float(), adapter, kind or stored)  # for the sum every digit counts
     with _whole(target) as folder:
         _save(model, processor, to, folder)
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from virtue.model import VirtueModel, VirtueProcessor
-from virtue.model.checkpoints import CheckpointError, is_released, load_adapter, load_released, load_saved
+from virtue.model.checkpoints import CheckpointError, is_released, load_released, load_saved, merge_adapter
 from virtue.model.released import VLM_PATTERNS
 from virtue.model.weight_files import find_folder, read_json, weight_file
 
@@ -46,14 +46,15 @@ def load(
     place = _bundled(name) or name
     folder = find_folder(place, ("*.json",), revision)
     kind = dtype if dtype is not None else _default_dtype(folder, where)
+    first = kind if adapter is None else torch.float32
     if is_released(folder):
-        model, processor = load_released(place, sam=sam, revision=revision, dtype=kind)
+        model, processor = load_released(place, sam=sam, revision=revision, dtype=first)
     elif sam is not None:
         raise CheckpointError(f"{name} brings its own SAM-2: leave out `sam`.")
     else:
-        model, processor = load_saved(find_folder(place, CHECKPOINT_PATTERNS, revision), kind)
+        model, processor = load_saved(find_folder(place, CHECKPOINT_PATTERNS, revision), first)
     if adapter is not None:
-        load_adapter(model, adapter, merge=True)
+        model = merge_adapter(model, adapter, kind)
     if attn_implementation is not None:
         model.set_attn_implementation(attn_implementation)
     return model.to(where).eval(), processor

@@ -53,10 +53,20 @@ from virtue.model.weight_files import (
     write_json,
 )
 
-__all__ = ["CheckpointError", "compose", "is_released", "load_adapter", "load_released", "load_saved", "save_released"]
+__all__ = [
+    "CheckpointError",
+    "compose",
+    "is_released",
+    "load_adapter",
+    "load_released",
+    "load_saved",
+    "merge_adapter",
+    "save_released",
+]
 
 # What transformers raises at a configuration or tokenizer that is not what it should be.
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError)
+EMBEDDINGS = "vlm.language_model.embed_tokens.weight"
 
 
 def is_released(folder: str | Path) -> bool:
@@ -137,10 +147,25 @@ def load_released(
     elif sam is not None:
         raise CheckpointError(f"{folder} has no segmentation stream (no virtue_sam in config.json): leave out `sam`.")
     config = virtue_config(vlm, segmenter, stride, settings or {})
-    model = build(config, state, places, dtype)
+    model = build(config, state, places, torch.float32 if adapter else dtype)
     if adapter:
-        load_adapter(model, folder, merge=True)
+        model = merge_adapter(model, folder, dtype or state[EMBEDDINGS].dtype)
     return model, _processor(folder if (folder / "preprocessor_config.json").is_file() else base, config)
+
+
+def merge_adapter(model: VirtueModel, name: str | Path, dtype: torch.dtype | str) -> VirtueModel:
+    """The model with an adapter in its weights, rounded once, after the sum: so it is the same in every precision.
+
+    Args:
+        model: The model that the adapter was trained on, in float32; it is used up.
+        name: A PEFT folder or a Hub id.
+        dtype: Of the result.
+
+    Raises:
+        CheckpointError: If the adapter is missing or unreadable, or does not fit the model.
+    """
+    load_adapter(model, name, merge=True)
+    return build(model.config, model.state_dict(), {}, dtype)
 
 
 def compose(
@@ -231,7 +256,7 @@ def build(
     with torch.device("meta"):
         shapes = {key: tuple(tensor.shape) for key, tensor in VirtueModel(config).state_dict().items()}
     check_tensors(state, shapes, places)
-    kind = dtype or state["vlm.language_model.embed_tokens.weight"].dtype
+    kind = dtype or state[EMBEDDINGS].dtype
     with no_progress_bars():
         model: VirtueModel = VirtueModel.from_pretrained(None, config=config, state_dict=state, dtype=kind)
     model.eval()
