@@ -113,6 +113,21 @@ def test_an_embedder_with_an_adapter_is_the_same_model_in_every_precision(releas
     assert whole.fingerprint != Embedder.from_pretrained(folder, device="cpu").fingerprint
 
 
+def test_a_sam_of_no_public_size_goes_with_its_settings(released: Path) -> None:
+    embedder = Embedder.from_pretrained(released, device="cpu", **sam_arguments(released))
+    np.testing.assert_allclose(embedder.encode("A cat"), expected()["text_only.embedding"][0], rtol=0, atol=1e-5)
+
+
+def test_the_bundled_model_is_known_by_its_name(
+    released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("virtue.embedder.loading.BUNDLED", tmp_path)
+    assert convert(released, tmp_path / "nano", *sam_of(released)) == 0
+    monkeypatch.chdir(released)
+    assert convert("nano", tmp_path / "copy", "--dtype", "bfloat16") == 0
+    assert VirtueModel.from_pretrained(tmp_path / "copy").dtype == torch.bfloat16
+
+
 def test_a_failure_leaves_nothing(released: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert convert(released, tmp_path / "ours") == 2
     assert "which is no public size" in " ".join(capsys.readouterr().err.split())

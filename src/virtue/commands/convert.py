@@ -42,7 +42,7 @@ class Precision(StrEnum):
 
 
 def convert(
-    source: Annotated[str, typer.Argument(help="A checkpoint: folder or Hub id, in either layout.")],
+    source: Annotated[str, typer.Argument(help="A checkpoint: nano, a folder or a Hub id, in either layout.")],
     target: Annotated[Path, typer.Argument(help="The folder to write; it must not exist.")],
     to: Annotated[Layout, typer.Option(help="The layout to write: this project's or the authors'.")] = Layout.VIRTUE,
     sam: Annotated[
@@ -86,11 +86,12 @@ def _load(
     source: str, sam: str | None, sam_config: Path | None, revision: str | None, dtype: str | None
 ) -> tuple[VirtueModel, VirtueProcessor]:
     """Model and processor of a checkpoint in either layout."""
+    from virtue.embedder.loading import bundled
     from virtue.model.checkpoints import is_released, load_released, load_saved
     from virtue.model.released import RELEASED_PATTERNS
     from virtue.model.weight_files import CheckpointError, find_folder
 
-    folder = find_folder(source, RELEASED_PATTERNS, revision)
+    folder = bundled(source) or find_folder(source, RELEASED_PATTERNS, revision)
     if is_released(folder):
         return load_released(folder, sam=sam, sam_config=sam_config, dtype=dtype)
     if sam is not None or sam_config is not None:

@@ -95,6 +95,7 @@ class Embedder:
         revision: str | None = None,
         adapter: str | Path | None = None,
         sam: str | Path | None = None,
+        sam_config: dict[str, Any] | str | Path | None = None,
     ) -> Self:
         """Load an embedder.
 
@@ -108,6 +109,7 @@ class Embedder:
             revision: Branch, tag or commit of `name` on the Hub.
             adapter: A LoRA or DoRA adapter to merge into the weights, folder or Hub id.
             sam: SAM-2 weights for a checkpoint in the authors' layout, which does not hold them.
+            sam_config: Meta's hyper-parameters (a dictionary, a YAML or JSON file) of a `.pt` that is no public size.
 
         Raises:
             ValueError: If there is no such model or device, or a file does not fit; the message says which.
@@ -120,6 +122,7 @@ class Embedder:
             revision=revision,
             adapter=adapter,
             sam=sam,
+            sam_config=sam_config,
         )
         known = str(Path(name).resolve()) if Path(name).is_dir() else str(name)
         return cls(model, processor, name=known, truncate_dim=truncate_dim)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,6 +25,7 @@ def load(
     revision: str | None = None,
     adapter: str | Path | None = None,
     sam: str | Path | None = None,
+    sam_config: dict[str, Any] | str | Path | None = None,
 ) -> tuple[VirtueModel, VirtueProcessor]:
     """Load a model for embedding.
 
@@ -35,6 +37,7 @@ def load(
         revision: Branch, tag or commit of `name` on the Hub.
         adapter: A LoRA or DoRA adapter to merge into the weights, folder or Hub id.
         sam: SAM-2 weights for a checkpoint in the authors' layout.
+        sam_config: Meta's hyper-parameters of a `.pt` that is no public size.
 
     Returns:
         The model, in evaluation mode on its device, and its processor.
@@ -43,14 +46,14 @@ def load(
         ValueError: If there is no such model or device, or a file does not fit; the message says which.
     """
     where = _device(device)
-    place = _bundled(name) or name
+    place = bundled(name) or name
     folder = find_folder(place, ("*.json",), revision)
     kind = dtype if dtype is not None else _default_dtype(folder, where)
     first = kind if adapter is None else torch.float32
     if is_released(folder):
-        model, processor = load_released(place, sam=sam, revision=revision, dtype=first)
-    elif sam is not None:
-        raise CheckpointError(f"{name} brings its own SAM-2: leave out `sam`.")
+        model, processor = load_released(place, sam=sam, sam_config=sam_config, revision=revision, dtype=first)
+    elif sam is not None or sam_config is not None:
+        raise CheckpointError(f"{name} brings its own SAM-2: leave out `sam` and `sam_config`.")
     else:
         model, processor = load_saved(find_folder(place, CHECKPOINT_PATTERNS, revision), first)
     if adapter is not None:
@@ -60,8 +63,12 @@ def load(
     return model.to(where).eval(), processor
 
 
-def _bundled(name: str | Path) -> Path | None:
-    """The folder of a bundled model, if the name is of one and not of a folder."""
+def bundled(name: str | Path) -> Path | None:
+    """The folder of a bundled model, if the name is of one and not of a folder.
+
+    Raises:
+        CheckpointError: If the model is not in this installation.
+    """
     if str(name) != "nano" or Path(name).is_dir():
         return None
     folder = BUNDLED / "nano"
