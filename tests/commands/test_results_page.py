@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from virtue.commands.results_page import COLOUR, draw_region, results_page
+from virtue.commands.results_page import COLOUR, EXCLUDED, draw_query, draw_region, results_page
 from virtue.index import Hit
 from virtue.items import Item
-from virtue.prompts import Mask
+from virtue.prompts import Mask, Points
 
 
 def test_a_region_stands_out() -> None:
@@ -20,9 +20,10 @@ def test_a_region_stands_out() -> None:
     assert pixels[0, 10].tolist() == list(COLOUR)
 
 
-def test_a_click_is_dotted() -> None:
-    pixels = np.asarray(draw_region(Image.new("RGB", (40, 40)), points=np.array([[20, 20]], dtype=np.float32)))
+def test_a_click_is_dotted_by_what_it_means() -> None:
+    pixels = np.asarray(draw_query(Image.new("RGB", (40, 40)), Points((20, 20), exclude=[(20, 32)])))
     assert pixels[20, 20].tolist() == list(COLOUR)
+    assert pixels[32, 20].tolist() == list(EXCLUDED)
     assert pixels[0, 0].tolist() == [0, 0, 0]
 
 

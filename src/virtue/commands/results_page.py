@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Sequence
 from string import Template
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from virtue.images import ImageError, ImageSource, open_image, thumbnail
-from virtue.prompts import AnyPrompt, as_visual_prompt
+from virtue.prompts import AnyPrompt, Point, as_visual_prompt
 
 if TYPE_CHECKING:
     from virtue.index import Hit
@@ -23,6 +24,9 @@ SIDE = 360
 """Longer side of a thumbnail, in pixels."""
 
 COLOUR = (255, 64, 96)
+EXCLUDED = (40, 120, 255)
+"""Of the clicks that say what is not meant."""
+
 DIMMED = 0.45
 """How bright the picture stays outside the mask."""
 
@@ -75,7 +79,7 @@ def draw_region(
     *,
     mask: NDArray[np.bool_] | None = None,
     box: tuple[float, float, float, float] | None = None,
-    points: NDArray[np.float32] | None = None,
+    points: Sequence[Point] = (),
     side: int = SIDE,
 ) -> Image.Image:
     """A thumbnail on which a region stands out.
@@ -84,7 +88,7 @@ def draw_region(
         image: The picture, RGB, H pixels high and W wide.
         mask: Pixels of the region, (H, W); all else is dimmed.
         box: XYXY in pixels of the picture; outlined.
-        points: Clicks (P, 2), x and y in pixels of the picture; dotted.
+        points: Clicks in pixels of the picture; dotted, those that exclude in another colour.
         side: Longer side of the thumbnail, in pixels.
     """
     small = thumbnail(image, side)
@@ -96,8 +100,9 @@ def draw_region(
     if box is not None:
         x1, y1, x2, y2 = (edge * scale for edge in box)
         pen.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=COLOUR, width=2)
-    for x, y in [] if points is None else points * scale:
-        pen.ellipse((x - 4, y - 4, x + 4, y + 4), fill=COLOUR, outline="white")
+    for point in points:
+        x, y = point.x * scale, point.y * scale
+        pen.ellipse((x - 4, y - 4, x + 4, y + 4), fill=COLOUR if point.include else EXCLUDED, outline="white")
     return small
 
 
@@ -118,7 +123,7 @@ def draw_query(image: ImageSource, prompt: AnyPrompt | None, side: int = SIDE) -
         picture,
         mask=None if visual.mask is None else visual.mask.array,
         box=None if box is None else (box.x1, box.y1, box.x2, box.y2),
-        points=np.array([(point.x, point.y) for point in visual.points], dtype=np.float32).reshape(-1, 2),
+        points=visual.points,
         side=side,
     )
 
