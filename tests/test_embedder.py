@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tests.tiny import WIDTH, picture, tiny_config, tiny_embedder, tiny_model, tiny_processor
 from virtue import Box, Embedder, Item, Point, Points
 from virtue.embedder import quantize_embeddings
-from virtue.embedder.batching import ahead, cost_batches, halving, length_batches
+from virtue.embedder.batching import cost_batches, halving, length_batches
 from virtue.images import ImageError
 
 
@@ -380,16 +379,3 @@ def test_work_is_halved_until_it_fits_and_other_errors_pass() -> None:
         halving(lambda work: compute([*work] * 3), [1])
     with pytest.raises(RuntimeError, match="shapes"):
         halving(lambda work: (_ for _ in ()).throw(RuntimeError("shapes differ")), [1, 2])
-
-
-def test_reading_ahead_keeps_order_and_reads_only_so_far() -> None:
-    asked: list[int] = []
-
-    def numbers() -> Iterator[int]:
-        for number in range(10):
-            asked.append(number)
-            yield number
-
-    results = ahead(lambda number: number * number, numbers(), depth=3)
-    assert next(results) == 0 and len(asked) == 4
-    assert list(results) == [number * number for number in range(1, 10)]

@@ -13,7 +13,7 @@ from PIL import Image
 import virtue.index.building as building
 from tests.index.colours import ColourEmbedder
 from virtue.index import Index, RegionSettings, Summary, Unreadable, build
-from virtue.index.building import ahead, scan
+from virtue.index.building import scan
 
 Paint = building.Callable[..., Path]
 
@@ -145,42 +145,6 @@ def test_only_one_process_writes(folder: Path, embedder: ColourEmbedder) -> None
         build(index, embedder, progress=second)
     build(index, embedder)  # the first has let go
     assert len(index) == 3
-
-
-def test_batches_end_at_a_number_of_pixels(
-    folder: Path, embedder: ColourEmbedder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(building, "BATCH_PIXELS", 90)
-    batches = building.load_batches(folder, scan(folder, folder / ".virtue", []), batch_size=10)
-    # 8 x 6 pixels and 16 x 6 make more than 90; 8 x 6 are left.
-    assert [[loaded.file.path for loaded in batch] for batch in batches] == [
-        ["deep/blue's.png", "green.png"],
-        ["red.png"],
-    ]
-
-
-def test_ahead_prepares_the_next_batch_meanwhile() -> None:
-    made = []
-
-    def batches() -> building.Iterator[list[int]]:
-        for number in range(3):
-            made.append(number)
-            yield [number]
-
-    stream = ahead(batches())
-    assert next(stream) == [0]
-    time.sleep(0.1)
-    assert made == [0, 1]
-    assert list(stream) == [[1], [2]]
-
-
-def test_ahead_passes_on_errors() -> None:
-    def batches() -> building.Iterator[list[int]]:
-        yield [0]
-        raise OSError("the disk is gone")
-
-    with pytest.raises(OSError, match="the disk is gone"):
-        list(ahead(batches()))
 
 
 def test_batch_size_must_be_positive(folder: Path, embedder: ColourEmbedder) -> None:

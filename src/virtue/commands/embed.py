@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import typer
 from numpy.typing import NDArray
 
-from virtue.index.building import ImageFile, ahead, load_batches
+from virtue.reading import load_batches
 
 if TYPE_CHECKING:
     from virtue.embedder import Embedder
@@ -161,9 +161,8 @@ def _encode(job: Job, names: list[str]) -> list[Result]:
     """A vector (D,) for each input, or what was wrong with it."""
     if not job.images:
         return _encode_batch(job, names)
-    files = [ImageFile(name, 0, 0) for name in names]
     results: list[Result] = []
-    for batch in ahead(load_batches(Path(), files, job.batch_size)):
+    for batch in load_batches(names, Path, job.batch_size):
         vectors = iter(_encode_batch(job, [loaded.image for loaded in batch if loaded.image is not None]))
         results += [loaded.reason if loaded.image is None else next(vectors) for loaded in batch]
     return results

@@ -1,16 +1,12 @@
-"""How work is cut up: rows into batches of like length, batches into halves when memory runs out, pictures read ahead.
+"""How work is cut up: rows into batches of like length, batches into halves when memory runs out.
 
 None of this may change an embedding, only when and beside what it is computed.
 """
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
 from typing import TypeVar
 
 import torch
@@ -18,7 +14,6 @@ import torch
 LARGEST_WASTE = 0.2  # share of a batch that may be padding before another batch is cheaper
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 
 def length_batches(lengths: Sequence[int], most: int, budget: int) -> Iterator[list[int]]:
@@ -82,21 +77,6 @@ def halving(compute: Callable[[Sequence[T]], None], work: Sequence[T]) -> None:
 def _is_out_of_memory(error: RuntimeError) -> bool:
     words = str(error)
     return isinstance(error, torch.OutOfMemoryError) or "t allocate memory" in words or "out of memory" in words
-
-
-def ahead(function: Callable[[T], R], items: Iterable[T], depth: int) -> Iterator[R]:
-    """The function's results in order, computed by a few threads up to `depth` items ahead of the reader."""
-    remaining = iter(items)
-    waiting: deque[Future[R]] = deque()
-    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="virtue-read")
-    try:
-        waiting.extend(pool.submit(function, item) for item in islice(remaining, depth))
-        while waiting:
-            result = waiting.popleft().result()
-            waiting.extend(pool.submit(function, item) for item in islice(remaining, 1))
-            yield result
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from virtue.embedder.batching import ahead, cost_batches, halving, progress_bar
+from virtue.embedder.batching import cost_batches, halving, progress_bar
 from virtue.embedder.fingerprint import fingerprint
 from virtue.embedder.image_view import ImageView
 from virtue.embedder.loading import load
@@ -34,6 +34,7 @@ from virtue.embedder.rows import RowEncoder
 from virtue.images import ImageSource, image_key, is_image_source, open_image
 from virtue.items import Item, as_item
 from virtue.model import VirtueModel, VirtueProcessor
+from virtue.reading import ahead
 
 logger = logging.getLogger(__name__)
 

@@ -3,45 +3,35 @@
 1. `scan` lists the images of the folder; their time of change and size tell which are new, changed, gone or as before.
 2. `load_batches` decodes what is new or changed, in threads, one batch ahead of the model.
 3. A batch is embedded and written in one commit: a kill loses the batch in hand, and the next run finds it missing.
-
-A batch ends at `batch_size` images or at `BATCH_PIXELS` pixels, whichever comes first, so memory does not grow with the
-folder or with the size of its images.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from stat import S_ISREG
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from PIL import Image
 
-from virtue.images import open_image
 from virtue.index.regions import Region, RegionSettings, propose_regions
 from virtue.index.table import Index, Row
+from virtue.reading import Loaded, load_batches
 
 if TYPE_CHECKING:
     from virtue.embedder import Embedder
 
-T = TypeVar("T")
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the number of images done and the number to do."""
 
 SUFFIXES = frozenset(".jpg .jpeg .png .webp .gif .bmp .tif .tiff .avif .jp2 .ppm .pgm".split())
-READERS = 2
-BATCH_PIXELS = 64_000_000
-"""As RGB, 192 MB; one batch is in the model's hands and one waits."""
-
 COMMITS_UNTIL_COMPACTION = 256
 REMOVED_AT_ONCE = 1000
 
@@ -82,15 +72,6 @@ class ImageFile:
     path: str
     mtime_ns: int
     size: int
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """An image file, decoded; without an image if that failed, and why."""
-
-    file: ImageFile
-    image: Image.Image | None = None
-    reason: str = ""
 
 
 Picture: TypeAlias = tuple[ImageFile, Image.Image]
@@ -168,30 +149,6 @@ def scan(root: Path, index_folder: Path, unreadable: list[Unreadable]) -> list[I
     return sorted(files, key=lambda file: file.path)
 
 
-def load_batches(root: Path, files: Iterable[ImageFile], batch_size: int) -> Iterator[list[Loaded]]:
-    """Decodes the files in `READERS` threads and hands them out in batches, in order."""
-    batch: list[Loaded] = []
-    pixels = 0
-    for loaded in _in_threads(lambda file: _load(root, file), files):
-        batch.append(loaded)
-        pixels += loaded.image.width * loaded.image.height if loaded.image else 0
-        if len(batch) == batch_size or pixels >= BATCH_PIXELS:
-            yield batch
-            batch, pixels = [], 0
-    if batch:
-        yield batch
-
-
-def ahead(batches: Iterable[list[T]]) -> Iterator[list[T]]:
-    """Yields the same batches; the next one is made in a thread while the caller works on this one."""
-    source = iter(batches)
-    with ThreadPoolExecutor(1) as pool:
-        upcoming = pool.submit(next, source, None)
-        while (batch := upcoming.result()) is not None:
-            upcoming = pool.submit(next, source, None)
-            yield batch
-
-
 @contextmanager
 def _sole_writer(folder: Path) -> Iterator[None]:
     """Holds the index for this process; the system lets go of it when the process ends, however it ends."""
@@ -241,7 +198,8 @@ def _write_all(
     present = set(known)
     work.sort(key=lambda file: (file.path not in present, file.path))
     done = 0
-    for number, batch in enumerate(ahead(load_batches(index.root, work, batch_size)), start=1):
+    batches = load_batches(work, lambda file: index.root / file.path, batch_size)
+    for number, batch in enumerate(batches, start=1):
         rows = _embed(batch, embedder, index.settings.regions, summary)
         index.write(rows, [loaded.file.path for loaded in batch if loaded.file.path in present])
         images = [row.path for row in rows if row.kind == "image"]
@@ -256,7 +214,9 @@ def _write_all(
             progress(done, len(work))
 
 
-def _embed(batch: list[Loaded], embedder: Embedder, regions: RegionSettings | None, summary: Summary) -> list[Row]:
+def _embed(
+    batch: list[Loaded[ImageFile]], embedder: Embedder, regions: RegionSettings | None, summary: Summary
+) -> list[Row]:
     """The rows of a batch; what cannot be read or embedded is noted in the summary."""
     summary.unreadable += [Unreadable(loaded.file.path, loaded.reason) for loaded in batch if loaded.image is None]
     pictures = [(loaded.file, loaded.image) for loaded in batch if loaded.image is not None]
@@ -321,23 +281,3 @@ def _region_row(image: Row, number: int, region: Region, vector: NDArray[np.floa
         score=region.quality,
         vector=vector,
     )
-
-
-def _load(root: Path, file: ImageFile) -> Loaded:
-    path = root / file.path
-    try:
-        return Loaded(file, open_image(path))
-    except (OSError, ValueError) as error:
-        return Loaded(file, reason=str(error).removeprefix(f"{path} "))  # the list of failures names the file
-
-
-def _in_threads(function: Callable[[ImageFile], Loaded], files: Iterable[ImageFile]) -> Iterator[Loaded]:
-    """Like `map`, in `READERS` threads that are never more than a few results ahead."""
-    waiting: deque[Future[Loaded]] = deque()
-    with ThreadPoolExecutor(READERS) as pool:
-        for file in files:
-            waiting.append(pool.submit(function, file))
-            if len(waiting) > READERS:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
