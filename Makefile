@@ -20,8 +20,10 @@ help:  ## List the targets
 demo: $(CORE)  ## Index the sample images, search them in three ways, serve the web demo
 	$(BIN)/virtue demo $(if $(filter 0,$(SERVE)),--no-serve)
 
+# One process for each core, each with one thread.
+test: export OMP_NUM_THREADS = 1
 test: check  ## Lint, types and the test suite
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto
 
 check: $(DEV)  ## Lint, formatting, floors and types
 	$(BIN)/ruff check .
