@@ -48,8 +48,9 @@ def test_the_last_stage_starts_from_the_three_before_it(finished: Path) -> None:
     frozen = {name: tensor for name, tensor in states["segmenter"].items() if name.startswith("sam.")}
     assert frozen
     assert all(torch.equal(last[f"model.{name}"], tensor) for name, tensor in frozen.items())
-    table = "ideal_object.weight"
+    table = "heads.codes.pointed"
     assert torch.equal(last[table], states["reader"][table])
+    assert torch.equal(last[table], states["segmenter"]["codes.pointed"])
     for name in ("model.vlm.language_model.norm.weight", "model.connector.mlp.0.weight"):
         assert not torch.equal(last[name], states["reader"][name])
 

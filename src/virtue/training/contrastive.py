@@ -29,15 +29,13 @@ from torch.nn import functional
 
 from virtue.model import VirtueModel
 from virtue.model.features import ImageFeatures
-from virtue.model.segmentation import encode_sam_image
 from virtue.scenes.renderer import CONE
-from virtue.scenes.vocabulary import OBJECTS, PLACES, relation_id
-from virtue.training.heads import CODE_STD, Heads
+from virtue.scenes.vocabulary import OBJECTS, relation_id
+from virtue.training.codes import class_shares, ideal_tokens, pointed_shares, token_loss
+from virtue.training.heads import Heads
 from virtue.training.pairs import Batch
-from virtue.training.segmenter import cell_loss
 
 DIRECTIONS = ("left of", "right of", "above", "below")
-LOUDNESS = 4.0  # divides the product of a token and a code, about 48 where they agree
 SHOWN = 0.25  # of a cell, for the cell to show an object
 SOFT = 0.5  # weight of the point grid's ideal tokens, which show everything at once
 
@@ -47,21 +45,16 @@ class Learner(nn.Module):
 
     Args:
         model: What is kept. Its segmenter is frozen.
+        seed: Of the run.
     """
 
-    def __init__(self, model: VirtueModel) -> None:
+    def __init__(self, model: VirtueModel, seed: int) -> None:
         super().__init__()
         assert model.sam is not None
         self.model = model
         model.sam.requires_grad_(False)
-        self.heads = Heads(model.config.hidden_size)
-        width = model.config.hidden_size
-        self.ideal_object = nn.Embedding(len(OBJECTS), width)
-        self.ideal_empty = nn.Parameter(CODE_STD * torch.randn(width), requires_grad=False)
-        self.ideal_place = nn.Embedding(len(PLACES), width)
-        for table in (self.ideal_object, self.ideal_place):
-            nn.init.normal_(table.weight, std=CODE_STD)
-            table.requires_grad_(False)
+        self.heads = Heads(model.config.hidden_size, seed)
+        self.codes = self.heads.codes
 
     def train(self, mode: bool = True) -> "Learner":
         """Train everything but the frozen segmenter."""
@@ -69,11 +62,6 @@ class Learner(nn.Module):
         if self.model.sam is not None:
             self.model.sam.eval()
         return self
-
-    @property
-    def codes(self) -> Tensor:
-        """What segmentation tokens may say: one code for each class and one for nothing, (K + 1, D)."""
-        return torch.cat([self.ideal_object.weight, self.ideal_empty[None]])
 
     def shown(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Share of each segmentation cell that each class, the last of them nothing, covers.
@@ -83,28 +71,26 @@ class Learner(nn.Module):
             (N, K + 1, side, side).
         """
         side = self.model.config.segmentation_side
-        share = functional.adaptive_avg_pool2d(batch.masks.float().unsqueeze(1), side)  # (R, 1, side, side)
-        rows = torch.arange(len(share), device=share.device)
-        pointed = share.new_zeros(len(share), len(OBJECTS) + 1, side, side)
-        pointed[rows, batch.region_elements[: len(share), 0]] = share[:, 0]
-        pointed[:, -1:] = 1 - share
-        return pointed, class_shares(batch.everything, side)
+        classes = batch.region_elements[: len(batch.masks), 0]
+        return pointed_shares(batch.masks, classes, side), class_shares(batch.everything, side)
 
     def ideal_tokens(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """What perfect segmentation tokens would say of the region rows (R, S, D) and of whole pictures (N, S, D)."""
-        region, image = (share.flatten(2).transpose(1, 2) for share in self.shown(batch))
-        return region.sqrt() @ self.codes, image.sqrt() @ self.codes
+        region, image = self.shown(batch)
+        return ideal_tokens(self.codes.pointed, region), ideal_tokens(self.codes.pointed, image)
 
     def connector_loss(self, regions: Tensor, images: Tensor, batch: Batch) -> Tensor:
         """How far the connector's tokens (R, S, D) and (N, S, D) are from what they should say."""
         pointed, everything = self.shown(batch)
-        return token_loss(regions, self.codes, pointed) + SOFT * token_loss(images, self.codes, everything)
+        return token_loss(regions, self.codes.pointed, pointed) + SOFT * token_loss(
+            images, self.codes.pointed, everything
+        )
 
     def tower_loss(self, visual: Sequence[Tensor], batch: Batch) -> Tensor:
         """How far the vision tower's image tokens, N of (T, D), are from what they should say."""
         tokens = torch.stack(list(visual))
         shares = class_shares(batch.everything, self.grid(batch))
-        return token_loss(tokens, self.heads.shown.weight, shares, self.ideal_place(batch.place).unsqueeze(1))
+        return token_loss(tokens, self.codes.shown, shares, self.codes.place[batch.place].unsqueeze(1))
 
     def grid(self, batch: Batch) -> tuple[int, int]:
         """Rows and columns of the image tokens of the batch's pictures, which are all of one size."""
@@ -115,8 +101,8 @@ class Learner(nn.Module):
     def ideal_image_tokens(self, batch: Batch) -> ImageFeatures:
         """What a perfect vision tower would say: of each cell what it shows, and the place."""
         grid = self.grid(batch)
-        shown = class_shares(batch.everything, grid).flatten(2).transpose(1, 2)  # (N, T, K + 1)
-        tokens = shown.sqrt() @ self.heads.shown.weight + self.ideal_place(batch.place).unsqueeze(1)
+        tokens = ideal_tokens(self.codes.shown, class_shares(batch.everything, grid))
+        tokens = tokens + self.codes.place[batch.place].unsqueeze(1)
         return ImageFeatures(tuple(tokens), (grid,) * len(tokens))
 
 
@@ -163,24 +149,6 @@ def contrastive_losses(learner: Learner, batch: Batch, temperature: float, ideal
     return terms
 
 
-def connector_losses(learner: Learner, batch: Batch) -> dict[str, Tensor]:
-    """Loss terms of the connector alone: what it says of the segmenter's features, against the ideal tokens.
-
-    Args:
-        learner: What learns.
-        batch: Of one process.
-    """
-    model = learner.model
-    assert model.sam is not None
-    with torch.no_grad():
-        coarse, _, _ = encode_sam_image(model.sam, batch.images["sam_pixel_values"])
-    features = ImageFeatures((), (), segmentation=coarse)
-    own = torch.arange(len(coarse), device=coarse.device)
-    regions = model.segmentation_tokens(features, batch.region_image, batch.region_prompts)
-    images = model.segmentation_tokens(features, own, batch.image_prompts)
-    return {"connector": learner.connector_loss(regions, images, batch)}
-
-
 def tower_losses(learner: Learner, batch: Batch) -> dict[str, Tensor]:
     """Loss terms of the vision tower alone: what its image tokens say, against the ideal ones.
 
@@ -225,23 +193,6 @@ def embed_images(model: VirtueModel, features: ImageFeatures, index: Tensor, seg
     ids = torch.full((len(index), rows * columns + 1), model.config.image_token_id, device=index.device)
     ids[:, -1] = int(model.config.get_text_config().eos_token_id)  # the template's end token
     return model.embed(ids, torch.ones_like(ids), features, index, segmentation)
-
-
-def token_loss(tokens: Tensor, codes: Tensor, shares: Tensor, base: Tensor | float = 0.0) -> Tensor:
-    """How far tokens are from the ideal ones: the code each is nearest to, and a little the distance itself.
-
-    Distance alone is satisfied with saying "nothing" everywhere, because most cells show nothing.
-
-    Args:
-        tokens: (B, T, D).
-        codes: Of the classes, the last of them nothing, (K + 1, D).
-        shares: Of each cell that each class covers, (B, K + 1, rows, columns).
-        base: What every ideal token holds besides, (B, 1, D).
-    """
-    logits = (tokens - base) @ codes.T / LOUDNESS
-    named = cell_loss(logits.transpose(1, 2).unflatten(2, shares.shape[2:]), shares[:, :-1])
-    ideal = shares.flatten(2).transpose(1, 2).sqrt() @ codes + base
-    return named + 0.5 * functional.mse_loss(tokens, ideal) / ideal.var()
 
 
 @contextmanager
@@ -318,21 +269,6 @@ def match_loss(rows: Tensor, texts: Tensor, truth: Tensor, temperature: float) -
     masked = scores.masked_fill(truth & ~own, float("-inf"))
     target = torch.arange(count, device=rows.device)
     return functional.cross_entropy(masked, target) + 0.5 * functional.cross_entropy(masked[:, :count].T, target)
-
-
-def class_shares(everything: Tensor, grid: tuple[int, int] | int) -> Tensor:
-    """How much of each cell each class covers, (N, K + 1, rows, columns), the last class nothing; classes (N, H, W)."""
-    rows, columns = (grid, grid) if isinstance(grid, int) else grid
-    count, height, width = everything.shape
-    cell_row = torch.arange(height, device=everything.device) * rows // height
-    cell_column = torch.arange(width, device=everything.device) * columns // width
-    cell = cell_row[:, None] * columns + cell_column  # (H, W)
-    classes = len(OBJECTS) + 1
-    image = torch.arange(count, device=everything.device).view(-1, 1, 1)
-    flat = ((image * rows * columns + cell) * classes + everything).flatten()
-    counts = torch.bincount(flat, minlength=count * rows * columns * classes).float()
-    shares = counts.view(count, rows, columns, classes)
-    return (shares / shares.sum(3, keepdim=True)).permute(0, 3, 1, 2)
 
 
 def _mixed(real: Tensor, ideal: Tensor, share: float) -> Tensor:

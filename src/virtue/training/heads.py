@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from virtue.scenes.vocabulary import OBJECTS, PLACES, RELATIONS
+from virtue.training.codes import IdealCodes
 
-CODE_STD = 0.5  # of the numbers of an ideal token, as of the token embeddings
 PAIR_WIDTH = 64
 
 
@@ -20,9 +20,10 @@ class Heads(nn.Module):
 
     Args:
         width: D.
+        seed: Of the run, which the ideal tokens' codes follow from.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, seed: int) -> None:
         super().__init__()
         self.scale = math.sqrt(width)
         self.object = nn.Linear(width, len(OBJECTS))
@@ -30,8 +31,7 @@ class Heads(nn.Module):
         self.present = nn.Linear(width, len(OBJECTS))
         self.related = nn.Linear(width, len(RELATIONS) * PAIR_WIDTH)
         self.other = nn.Linear(width, PAIR_WIDTH, bias=False)
-        self.shown = nn.Embedding(len(OBJECTS) + 1, width).requires_grad_(False)
-        nn.init.normal_(self.shown.weight, std=CODE_STD)
+        self.codes = IdealCodes(width, seed)
 
     def region_loss(self, embeddings: Tensor, elements: Tensor) -> Tensor:
         """Cross-entropy of object, place, and relation to the other object, where said; (B, D) unit rows and (B, 4)."""
@@ -51,7 +51,7 @@ class Heads(nn.Module):
         of one object holds for all.
         """
         to_other = self.related(hidden).unflatten(-1, (len(RELATIONS), PAIR_WIDTH))
-        return to_other @ self.other(self.shown.weight[:-1]).T
+        return to_other @ self.other(self.codes.shown[:-1]).T
 
     def pair_loss(self, embeddings: Tensor, related: Tensor) -> Tensor:
         """Which relations to which others are true at all; (R, D) unit rows and (R, relations, K) bool."""

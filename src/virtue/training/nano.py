@@ -1,11 +1,11 @@
 """The recipe of the bundled model: from nothing to weights, on a GPU in minutes, on two CPU cores in a few hours.
 
-1. **Segmenter**: a nano SAM-2 learns promptable segmentation (`segmenter`).
+1. **Segmenter**: a nano SAM-2 learns promptable segmentation, and the connector to say what it sees (`segmenter`).
 2. **Reader**: texts learn to mean what they say; then the language model learns to read scenes and regions from ideal
    tokens, which stand for the segmentation stream and for the vision tower (`contrastive`).
 3. **Tower**: the vision tower learns to say of every cell what its ideal token says.
-4. **Contrastive**: the connector learns what its ideal tokens say, then everything but the frozen segmenter learns
-   together, the temperature falling.
+4. **Contrastive**: real tokens take over from ideal ones while everything but the frozen segmenter learns together, the
+   temperature falling.
 
 The first three need nothing of each other, because ideal tokens are fixed codes: on CPU they run at the same time.
 Every stage goes on from its last checkpoint after an interruption, with the same data.
@@ -28,7 +28,7 @@ from virtue.model.quiet import no_progress_bars
 from virtue.scenes.captions import region_samples, scene_caption, short_queries
 from virtue.scenes.renderer import scenes
 from virtue.training.architecture import nano_model, nano_processor, nano_tokenizer
-from virtue.training.contrastive import Learner, connector_losses, contrastive_losses, text_losses, tower_losses
+from virtue.training.contrastive import Learner, contrastive_losses, text_losses, tower_losses
 from virtue.training.loop import Progress, Schedule, train
 from virtue.training.pairs import Batches, to_device
 from virtue.training.runs import Run
@@ -55,8 +55,7 @@ class Plan:
         text_steps: Steps of stage 2 on texts alone.
         reader_steps: All steps of stage 2.
         tower_steps: Steps of stage 3.
-        connector_steps: Steps of stage 4 on the connector alone.
-        contrastive_steps: All steps of stage 4.
+        contrastive_steps: Steps of stage 4.
         rows: Most region rows per scene.
         distractors: Hard negative texts per region row.
         seed: Of weights and data.
@@ -68,7 +67,6 @@ class Plan:
     text_steps: int = 120
     reader_steps: int = 900
     tower_steps: int = 2000
-    connector_steps: int = 200
     contrastive_steps: int = 2400
     rows: int = 3
     distractors: int = 3
@@ -93,7 +91,6 @@ PLANS = {
         text_steps=1,
         reader_steps=2,
         tower_steps=1,
-        connector_steps=1,
         contrastive_steps=2,
         rows=2,
         distractors=2,
@@ -125,7 +122,7 @@ def keep_to(plan: Plan, folder: Path) -> None:
 def train_segmenter(folder: Path, plan: Plan, device: torch.device, progress: StageProgress | None = None) -> None:
     """Stage 1, into `folder / "segmenter"`."""
     model = nano_model(plan.seed)
-    segmenter = Segmenter(model).to(device).train()
+    segmenter = Segmenter(model, plan.seed).to(device).train()
     batches = SegmentationBatches(read_processor(folder), plan.segmenter_images, plan.seed)
     train(
         segmenter,
@@ -138,7 +135,7 @@ def train_segmenter(folder: Path, plan: Plan, device: torch.device, progress: St
 
 def train_reader(folder: Path, plan: Plan, device: torch.device, progress: StageProgress | None = None) -> None:
     """Stage 2, into `folder / "reader"`."""
-    learner = Learner(nano_model(plan.seed)).to(device).train()
+    learner = Learner(nano_model(plan.seed), plan.seed).to(device).train()
     batches = Batches(read_processor(folder), plan.images, plan.rows, plan.distractors, plan.seed, pixels=False)
 
     def losses(step: int) -> dict[str, Tensor]:
@@ -153,7 +150,7 @@ def train_reader(folder: Path, plan: Plan, device: torch.device, progress: Stage
 
 def train_tower(folder: Path, plan: Plan, device: torch.device, progress: StageProgress | None = None) -> None:
     """Stage 3, into `folder / "tower"`."""
-    learner = Learner(nano_model(plan.seed)).to(device).train()
+    learner = Learner(nano_model(plan.seed), plan.seed).to(device).train()
     batches = Batches(read_processor(folder), plan.images, 1, 1, plan.seed + 1)
     train(
         learner.model.vlm.visual,
@@ -177,19 +174,15 @@ def train_contrastive(
     Raises:
         FileNotFoundError: If one of the first three stages has no checkpoint in the folder.
     """
-    learner = Learner(nano_model(plan.seed))
+    learner = Learner(nano_model(plan.seed), plan.seed)
     _load(learner, folder)
     learner.to(device).train()
     batches = Batches(read_processor(folder), plan.images, plan.rows, plan.distractors, plan.seed + 2, rank, world)
-    warm = plan.connector_steps
 
     def losses(step: int) -> dict[str, Tensor]:
-        batch = to_device(batches(step), device)
-        if step < warm:
-            return connector_losses(learner, batch)
-        done = (step - warm) / max(1, plan.contrastive_steps - warm)
+        done = step / plan.contrastive_steps
         ideal = max(0.0, IDEAL * (1 - 2 * done))
-        return contrastive_losses(learner, batch, HOT + (COLD - HOT) * done, ideal)
+        return contrastive_losses(learner, to_device(batches(step), device), HOT + (COLD - HOT) * done, ideal)
 
     train(
         learner,
@@ -217,7 +210,7 @@ def export(folder: Path, target: Path) -> None:
         raise FileNotFoundError(
             f"{folder / 'contrastive'} holds no checkpoint: run the recipe to its last stage first."
         )
-    learner = Learner(nano_model(0))
+    learner = Learner(nano_model(0), 0)
     learner.load_state_dict(state["module"])
     model: VirtueModel = learner.model
     model.config.trained_on = "Generated scenes only (virtue.scenes): 160 drawn objects in 14 drawn places."
@@ -262,8 +255,10 @@ def _load(learner: Learner, folder: Path) -> None:
         if state is None:
             raise FileNotFoundError(f"{folder / stage} holds no checkpoint: train that stage first.")
         states[stage] = state["module"]
-    weights = {name: tensor for name, tensor in states["reader"].items() if not name.startswith("model.sam.")}
-    weights |= {f"model.{name}": tensor for name, tensor in states["segmenter"].items() if name.startswith("sam.")}
+    weights = states["reader"]
+    weights |= {
+        f"model.{name}": t for name, t in states["segmenter"].items() if name.startswith(("sam.", "connector."))
+    }
     weights |= {f"model.vlm.visual.{name}": tensor for name, tensor in states["tower"].items()}
     learner.load_state_dict(weights)
 

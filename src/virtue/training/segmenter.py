@@ -1,11 +1,17 @@
-"""Stage 1: a nano SAM-2 learns promptable segmentation on generated scenes.
+"""Stage 1: a nano SAM-2 learns promptable segmentation on generated scenes, and its connector to say what it sees.
 
 Masks alone would leave F_s with shape and no meaning (a real SAM-2 has seen a billion masks), so two linear heads,
 thrown away afterwards, ask the features what they show: one asks F_s for the class of the thing pointed at, one asks
-the image map for everything. The loss is 20 focal + 4 dice on the mask, the predicted IoU, and the two classes.
+the image map for everything. The connector learns along, as it is the connector's tokens that have to hold the meaning:
+ideal tokens of the pointed object, and of everything where the point grid points at nothing in particular. The loss is
+20 focal + 4 dice on the mask, the predicted IoU, the two classes, and the tokens.
 
 Letters: N images, R prompts, C channels, K classes and one more for nothing.
 """
+
+from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,23 +20,32 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from virtue.model import VirtueModel, VirtueProcessor
-from virtue.model.segmentation import PADDING_LABEL, SamPrompts, encode_prompts, encode_sam_image
+from virtue.model.segmentation import PADDING_LABEL, SamPrompts, encode_prompts, encode_sam_image, segmentation_features
 from virtue.prompts import VisualPrompt
 from virtue.scenes.renderer import Scene, render
 from virtue.scenes.vocabulary import OBJECTS, object_id
+from virtue.training.codes import IdealCodes, cell_loss, pointed_shares, token_loss
 from virtue.training.prompting import KINDS, draw_prompt
 
 KIND_WEIGHTS = (0.32, 0.28, 0.15, 0.15, 0.1)  # of prompting.KINDS
-NOTHING_WEIGHT = 0.05  # of cells that show no object
 
 
 class Segmenter(nn.Module):
-    """SAM-2 with the two heads that teach it meaning."""
+    """SAM-2 and the connector, with the two heads that teach them meaning.
 
-    def __init__(self, model: VirtueModel) -> None:
+    Args:
+        model: Whose SAM-2 and connector learn.
+        seed: Of the run.
+    """
+
+    def __init__(self, model: VirtueModel, seed: int) -> None:
         super().__init__()
         assert model.sam is not None
+        assert model.connector is not None
         self.sam = model.sam
+        self.connector = model.connector
+        self.side = model.config.segmentation_side
+        self.codes = IdealCodes(model.config.hidden_size, seed)
         channels = model.sam.config.mask_decoder_config.hidden_size
         self.pointed = nn.Conv2d(channels, len(OBJECTS) + 1, 1)
         self.all = nn.Conv2d(channels, len(OBJECTS) + 1, 1)
@@ -64,6 +79,27 @@ class Segmenter(nn.Module):
         return masks[:, 0, 0], iou[:, 0, 0], features
 
 
+@dataclass(frozen=True)
+class SegmentationBatch:
+    """One step's tensors.
+
+    Attributes:
+        pixels: Pictures as SAM-2 takes them, (N, 3, size, size).
+        prompts: One visual prompt for every object.
+        grids: The point grid of every picture.
+        rows: Each prompt's picture, (R,).
+        masks: Each prompt's object, (R, size, size) bool.
+        classes: Each prompt's object, (R,).
+    """
+
+    pixels: Tensor
+    prompts: SamPrompts
+    grids: SamPrompts
+    rows: Tensor
+    masks: Tensor
+    classes: Tensor
+
+
 class SegmentationBatches:
     """Scenes of a step with one visual prompt for every object.
 
@@ -76,22 +112,25 @@ class SegmentationBatches:
     def __init__(self, processor: VirtueProcessor, images: int, seed: int) -> None:
         self.processor, self.images, self.seed = processor, images, seed
 
-    def __call__(self, step: int) -> tuple[Tensor, SamPrompts, Tensor, Tensor, Tensor]:
-        """Pictures (N, 3, size, size), prompts, their images (R,), masks (R, size, size) bool and classes (R,)."""
+    def __call__(self, step: int) -> SegmentationBatch:
+        """The batch of a step."""
         rng = np.random.default_rng([self.seed, 1, step])
-        first = int(self.seed) * 10_000_000 + step * self.images
+        first = self.seed * 10_000_000 + step * self.images
         scenes = [render(first + i) for i in range(self.images)]
         prompts: list[VisualPrompt] = []
         for scene in scenes:
             kinds = rng.choice(len(KINDS), len(scene.objects), p=KIND_WEIGHTS)
             prompts += [draw_prompt(KINDS[k], thing.mask, rng) for k, thing in zip(kinds, scene.objects, strict=True)]
-        pixels = sam_pixels(self.processor, scenes)
         things = [thing for scene in scenes for thing in scene.objects]
-        rows = torch.tensor([i for i, scene in enumerate(scenes) for _ in scene.objects])
-        sam_prompts = self.processor.prompt_inputs(prompts, [thing.mask.shape[::-1] for thing in things])
-        masks = torch.from_numpy(np.stack([thing.mask for thing in things]))
-        classes = torch.tensor([object_id(thing.name) for thing in things])
-        return pixels, sam_prompts, rows, masks, classes
+        sizes = [scene.image.shape[1::-1] for scene in scenes]
+        return SegmentationBatch(
+            pixels=sam_pixels(self.processor, scenes),
+            prompts=self.processor.prompt_inputs(prompts, [thing.mask.shape[::-1] for thing in things]),
+            grids=self.processor.prompt_inputs([None] * len(scenes), sizes),
+            rows=torch.tensor([i for i, scene in enumerate(scenes) for _ in scene.objects]),
+            masks=torch.from_numpy(np.stack([thing.mask for thing in things])),
+            classes=torch.tensor([object_id(thing.name) for thing in things]),
+        )
 
 
 def sam_pixels(processor: VirtueProcessor, scenes: list[Scene]) -> Tensor:
@@ -99,52 +138,39 @@ def sam_pixels(processor: VirtueProcessor, scenes: list[Scene]) -> Tensor:
     return processor.image_inputs([Image.fromarray(scene.image) for scene in scenes])["sam_pixel_values"]
 
 
-def segmentation_losses(
-    segmenter: Segmenter, batch: tuple[Tensor, SamPrompts, Tensor, Tensor, Tensor]
-) -> dict[str, Tensor]:
-    """Loss terms of one step.
-
-    Args:
-        segmenter: What learns.
-        batch: As `SegmentationBatches` makes it.
-    """
-    pixels, prompts, rows, masks, classes = batch
-    coarse, fine, middle = encode_sam_image(segmenter.sam, pixels)
+def segmentation_losses(segmenter: Segmenter, batch: SegmentationBatch) -> dict[str, Tensor]:
+    """Loss terms of one step."""
+    coarse, fine, middle = encode_sam_image(segmenter.sam, batch.pixels)
     side = coarse.shape[-1]
-    share = functional.adaptive_avg_pool2d(masks.float().unsqueeze(1), side).squeeze(1)  # (R, h, w)
-    target = (functional.adaptive_avg_pool2d(masks.float().unsqueeze(1), 4 * side).squeeze(1) > 0.5).float()
-    everything = coarse.new_zeros(len(pixels), len(OBJECTS), side, side)
-    everything = everything.index_put((rows, classes), share)
-    terms = {"all": 0.3 * cell_loss(segmenter.all(coarse), everything)}
-    sums = {"focal": coarse.new_zeros(()), "dice": coarse.new_zeros(()), "iou": coarse.new_zeros(())}
-    sums["pointed"] = coarse.new_zeros(())
-    counts = (prompts.labels != PADDING_LABEL).sum(1)
+    target = (functional.adaptive_avg_pool2d(batch.masks.float().unsqueeze(1), 4 * side)[:, 0] > 0.5).float()
+    pointed = pointed_shares(batch.masks, batch.classes, side)  # (R, K + 1, h, w)
+    everything = coarse.new_zeros(len(coarse), *pointed.shape[1:]).index_add(0, batch.rows, pointed)
+    everything[:, -1] = 1 - everything[:, :-1].sum(1)
+    features = coarse.new_zeros(len(batch.rows), *coarse.shape[1:])
+    masks = {"focal": coarse.new_zeros(()), "dice": coarse.new_zeros(()), "iou": coarse.new_zeros(())}
+    counts = (batch.prompts.labels != PADDING_LABEL).sum(1)
     for count in counts.unique().tolist():
         own = torch.nonzero(counts == count).squeeze(1)
-        image = rows[own]
-        logits, quality, features = segmenter.decode((coarse[image], fine[image], middle[image]), prompts.rows(own))
-        sums["focal"] = sums["focal"] + focal_loss(logits, target[own])
-        sums["dice"] = sums["dice"] + dice_loss(logits, target[own])
-        sums["iou"] = sums["iou"] + (quality - mask_iou(logits > 0, target[own] > 0)).square().sum()
-        wanted = features.new_zeros(len(own), len(OBJECTS), side, side)
-        wanted[torch.arange(len(own)), classes[own]] = share[own]
-        sums["pointed"] = sums["pointed"] + cell_loss(segmenter.pointed(features), wanted) * len(own)
-    weights = {"focal": 20.0, "dice": 4.0, "iou": 0.5, "pointed": 1.0}
-    return terms | {name: weights[name] * value / len(classes) for name, value in sums.items()}
+        maps = [each[batch.rows[own]] for each in (coarse, fine, middle)]
+        logits, quality, seen = segmenter.decode((maps[0], maps[1], maps[2]), batch.prompts.rows(own))
+        features = features.index_copy(0, own, seen)
+        masks["focal"] = masks["focal"] + focal_loss(logits, target[own])
+        masks["dice"] = masks["dice"] + dice_loss(logits, target[own])
+        masks["iou"] = masks["iou"] + (quality - mask_iou(logits > 0, target[own] > 0)).square().sum()
+    weights = {"focal": 20.0, "dice": 4.0, "iou": 0.5}
+    unprompted = segmentation_features(segmenter.sam, coarse, batch.grids)
+    return {name: weights[name] * value / len(batch.rows) for name, value in masks.items()} | {
+        "all": 0.3 * cell_loss(segmenter.all(coarse), everything),
+        "pointed": 0.5 * cell_loss(segmenter.pointed(features), pointed),
+        "tokens": _token_loss(segmenter, features, pointed),
+        "grid_tokens": 0.3 * _token_loss(segmenter, unprompted, everything),
+    }
 
 
-def cell_loss(logits: Tensor, shares: Tensor) -> Tensor:
-    """Cross-entropy of every cell with the classes that cover it, mean over objects' cells and, lightly, empty ones.
-
-    Args:
-        logits: (N, K + 1, h, w), the last class nothing.
-        shares: How much of each cell each class covers, (N, K, h, w) in [0, 1].
-    """
-    nothing = (1 - shares.sum(1, keepdim=True)).clamp(min=0)
-    target = torch.cat([shares, nothing], dim=1)
-    weight = 1 - (1 - NOTHING_WEIGHT) * nothing.squeeze(1)  # (N, h, w)
-    entropy = -(target * functional.log_softmax(logits, dim=1)).sum(1)
-    return (entropy * weight).sum() / weight.sum()
+def _token_loss(segmenter: Segmenter, features: Tensor, shares: Tensor) -> Tensor:
+    """How far the connector's tokens for F_s (B, C, h, w) are from the ideal ones; shares (B, K + 1, h, w)."""
+    coarser = functional.adaptive_avg_pool2d(shares, segmenter.side)
+    return token_loss(segmenter.connector(features), segmenter.codes.pointed, coarser)
 
 
 def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
