@@ -51,7 +51,8 @@ class Heads(nn.Module):
         of one object holds for all.
         """
         to_other = self.related(hidden).unflatten(-1, (len(RELATIONS), PAIR_WIDTH))
-        return to_other @ self.other(self.codes.shown[:-1]).T
+        logits: Tensor = to_other @ self.other(self.codes.shown[:-1]).T
+        return logits
 
     def pair_loss(self, embeddings: Tensor, related: Tensor) -> Tensor:
         """Which relations to which others are true at all; (R, D) unit rows and (R, relations, K) bool."""
