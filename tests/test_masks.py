@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from virtue.masks import bounding_box
 from virtue.prompts import Mask
 
 WIDTH, HEIGHT = 20, 10
@@ -139,3 +140,9 @@ def test_files_that_are_no_mask_are_named(tmp_path: Path) -> None:
         Mask.open(red)
     with pytest.raises(ValueError, match=r"none\.png does not exist"):
         Mask.open(tmp_path / "none.png")
+
+
+def test_bounding_box_ends_behind_the_last_pixel() -> None:
+    mask = np.zeros((6, 8), dtype=bool)
+    mask[2:4, 3:7] = True
+    assert bounding_box(mask) == (3, 2, 7, 4)

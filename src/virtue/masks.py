@@ -47,6 +47,12 @@ def to_bool(array: NDArray[Any]) -> NDArray[np.bool_]:
     return is_one | is_full
 
 
+def bounding_box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
+    """The smallest XYXY box around the set pixels of a mask, (H, W); its far edges lie behind the last pixel."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
 def from_image(image: Image.Image) -> NDArray[Any]:
     """What an image file says as a mask, not yet checked: its grey values, (H, W) unless it has colours.
 

@@ -5,7 +5,6 @@ from PIL import Image
 from tests.index.colours import ColourView
 from virtue.index.regions import (
     RegionSettings,
-    bounding_box,
     grid_points,
     mask_overlaps,
     propose_regions,
@@ -41,12 +40,6 @@ def test_suppressed_masks_suppress_nothing() -> None:
     # b falls to a; c overlaps b by 6/7 but a by 5/8 only, so it stays.
     a, b, c = strip(0, 7), strip(1, 7), strip(2, 8)
     assert suppress(np.stack([a, b, c]), np.array([3.0, 2.0, 1.0]), overlap=0.7) == [0, 2]
-
-
-def test_bounding_box_ends_behind_the_last_pixel() -> None:
-    mask = np.zeros((6, 8), dtype=bool)
-    mask[2:4, 3:7] = True
-    assert bounding_box(mask) == (3, 2, 7, 4)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from virtue.masks import bounding_box
 from virtue.prompts import Mask, Point
 
 if TYPE_CHECKING:
@@ -118,12 +119,6 @@ def mask_overlaps(masks: NDArray[np.bool_]) -> NDArray[np.float32]:
     either = areas[:, None] + areas[None, :] - shared
     overlaps: NDArray[np.float32] = np.divide(shared, either, out=np.zeros_like(shared), where=either > 0)
     return overlaps
-
-
-def bounding_box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
-    """The smallest XYXY box around the set pixels of a mask, (H, W); its far edges lie behind the last pixel."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
 def _parts(points: list[Point]) -> Iterator[list[Point]]:

@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from virtue.masks import bounding_box
 from virtue.scenes.places import paint
 from virtue.scenes.vocabulary import OBJECTS, PLACES, held_out_objects, held_out_places
 
@@ -292,9 +293,7 @@ def _find_corner(
 
 
 def _scene_object(name: str, mask: np.ndarray, index: int) -> SceneObject:
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
-    return SceneObject(name, box, mask, index)
+    return SceneObject(name, bounding_box(mask), mask, index)
 
 
 def _light(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
