@@ -135,6 +135,12 @@ def test_progress_is_told() -> None:
     assert told == [(1, 2), (2, 2)]
 
 
+def test_a_scene_without_relations_asks_for_no_region() -> None:
+    assert not region_samples(alone := render(23, "test"), caption_rng(alone))
+    asked = len(region_samples(other := render(22, "test"), caption_rng(other)))
+    assert measure(Blind(), 2, 22).regions == asked
+
+
 def test_one_scene_is_too_few() -> None:
     with pytest.raises(ValueError, match="take 2 or more"):
         measure(Blind(), 1)

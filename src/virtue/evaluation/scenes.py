@@ -157,9 +157,8 @@ def _look(embedder: Embedder, scene: Scene) -> _Seen:
     view = embedder.open(picture)
     prompts = [visual_prompt(kind, thing) for kind in PROMPTS for thing in asked]
     *pointed, image = view.encode([*prompts, None])  # (3 R + 1, D)
-    regions = {
-        kind: np.array(pointed[i * len(asked) : (i + 1) * len(asked)], np.float32) for i, kind in enumerate(PROMPTS)
-    }
+    kinds = np.reshape(pointed, (len(PROMPTS), len(asked), len(image)))  # a scene without relations asks nothing
+    regions = dict(zip(PROMPTS, kinds, strict=True))
     regions["none"] = np.repeat(image[None], len(asked), axis=0)
     crops = [picture.crop(thing.box) for thing in asked]
     regions["crop"] = embedder.encode(crops) if crops else np.zeros((0, len(image)), np.float32)
