@@ -93,4 +93,4 @@ def _clicks(mask: np.ndarray, count: int, include: bool, rng: np.random.Generato
     if not len(inside):
         return ()
     chosen = inside[rng.integers(len(inside), size=count)].tolist()
-    return tuple(Point(float(i % mask.shape[1]), float(i // mask.shape[1]), include) for i in chosen)
+    return tuple(Point(i % mask.shape[1] + 0.5, i // mask.shape[1] + 0.5, include) for i in chosen)
