@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from virtue.training.loop import Schedule, train
+from virtue.training.loop import MUON, Schedule, _optimizers, train
 from virtue.training.runs import Run
 
 STEPS = Schedule(steps=7, learning_rate=0.1, warmup=2, save_every=2)
@@ -96,7 +96,7 @@ def test_only_matrices_decay(tmp_path: Path) -> None:
     weight, bias = module.weight.detach().clone(), module.bias.detach().clone()
     schedule = Schedule(steps=1, learning_rate=0.5, warmup=1, weight_decay=0.2)
     train(module, lambda step: {"none": 0 * (module.weight.sum() + module.bias.sum())}, schedule, Run(tmp_path))
-    assert torch.allclose(module.weight, 0.9 * weight)  # 1 - 0.5 * 0.2
+    assert torch.allclose(module.weight, 0.75 * weight)  # 1 - 0.5 * MUON * 0.2
     assert torch.equal(module.bias, bias)
 
 
@@ -106,6 +106,55 @@ def test_the_first_step_is_the_rate_against_the_gradients_sign(tmp_path: Path) -
     schedule = Schedule(steps=1, learning_rate=0.5, warmup=1)
     train(module, lambda step: {"first": module.bias[0], "second": -3 * module.bias[1]}, schedule, Run(tmp_path))
     assert torch.allclose(module.bias - bias, torch.tensor([-0.5, 0.5]), atol=1e-4)
+
+
+class Network(nn.Module):
+    """A table and a matrix, and a head that questions them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table, self.inner = nn.Embedding(3, 4), nn.Linear(4, 4)
+        self.heads = nn.ModuleDict({"class": nn.Linear(4, 3)})
+
+    def forward(self, ids: Tensor) -> Tensor:
+        answer: Tensor = self.heads["class"](self.inner(self.table(ids)))
+        return answer
+
+
+def test_muon_takes_the_matrices_inside_and_adamw_the_rest() -> None:
+    network = Network()
+    adamw, muon = _optimizers(network, STEPS)
+    assert isinstance(muon, torch.optim.Muon)
+    assert [p.shape for group in muon.param_groups for p in group["params"]] == [(4, 4)]
+    rest = sum(p.numel() for group in adamw.param_groups for p in group["params"])
+    assert rest == sum(p.numel() for p in network.parameters()) - 16
+
+
+def test_a_step_of_muon_is_orthogonal_and_as_large_as_adamws(tmp_path: Path) -> None:
+    module = nn.Linear(8, 8, bias=False)
+    before = module.weight.detach().clone()
+    target = torch.randn(8, 8, generator=torch.Generator().manual_seed(1))
+    schedule = Schedule(steps=1, learning_rate=0.01, warmup=1, weight_decay=0.0)
+    train(module, lambda step: {"along": (module.weight * target).sum()}, schedule, Run(tmp_path))
+    singular = torch.linalg.svdvals(before - module.weight)
+    size = MUON * 0.01 * 0.2 * 8**0.5  # 0.2 sqrt(8) of an orthogonal matrix is what AdamW's 1 is: 0.2 rms
+    assert torch.all((singular > 0.6 * size) & (singular < 1.3 * size))  # five iterations, not many
+
+
+def test_half_precision_is_for_computing_not_for_weights(tmp_path: Path) -> None:
+    module = linear()
+    seen: list[torch.dtype] = []
+
+    def losses(step: int) -> dict[str, Tensor]:
+        output = module(torch.ones(1, 3))
+        seen.append(output.dtype)
+        return {"square": output.square().mean()}
+
+    train(module, losses, Schedule(1, 0.1, half=True), Run(tmp_path / "half"))
+    train(module, losses, Schedule(1, 0.1), Run(tmp_path / "whole"))
+    assert seen == [torch.bfloat16, torch.float32]
+    assert module.weight.dtype == torch.float32
 
 
 def test_what_is_frozen_stays(tmp_path: Path) -> None:

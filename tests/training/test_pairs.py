@@ -4,7 +4,7 @@ import torch
 
 from virtue.model import VirtueProcessor
 from virtue.model.segmentation import SamPrompts
-from virtue.scenes.captions import Query, matches
+from virtue.scenes.captions import Query, matches, region_samples
 from virtue.scenes.renderer import Scene, SceneObject, render
 from virtue.scenes.vocabulary import (
     OBJECTS,
@@ -165,7 +165,10 @@ def test_a_batch_describes_its_scenes(processor: VirtueProcessor, shown: tuple[l
         assert OBJECTS[int(batch.region_elements[row, 0])].name == thing.name
         classes = batch.everything[batch.region_image[row]][batch.masks[row]]
         assert set(classes.tolist()) == {int(batch.region_elements[row, 0])}, scene.seed
-    assert torch.bincount(batch.region_image).max() <= ROWS
+    counts = torch.bincount(batch.region_image, minlength=IMAGES)
+    assert counts.sum() == IMAGES * ROWS  # as many in every step
+    for count, scene in zip(counts.tolist(), scenes, strict=True):
+        assert count >= min(ROWS, len(region_samples(scene, np.random.default_rng(0))))
     assert len(batch.region_prompts.points) == len(batch.masks)
     assert len(batch.image_prompts.points) == len(batch.image_texts["input_ids"]) == IMAGES
 

@@ -124,8 +124,9 @@ def contrastive_losses(learner: Learner, batch: Batch, temperature: float, ideal
     if ideal < 1:
         inputs = batch.images
         real = model.encode_images(inputs["pixel_values"], inputs["image_grid_thw"], inputs["sam_pixel_values"])
-        real_region = model.segmentation_tokens(real, batch.region_image, batch.region_prompts)
-        real_image = model.segmentation_tokens(real, own, batch.image_prompts)
+        with torch.autocast(own.device.type, enabled=False):  # as `segmenter` has it
+            real_region = model.segmentation_tokens(real, batch.region_image, batch.region_prompts)
+            real_image = model.segmentation_tokens(real, own, batch.image_prompts)
         terms["connector"] = learner.connector_loss(real_region, real_image, batch)
         terms["tower"] = learner.tower_loss(real.visual, batch)
         region_tokens, image_tokens = _mixed(real_region, ideal_region, ideal), _mixed(real_image, ideal_image, ideal)
@@ -264,7 +265,8 @@ def match_loss(rows: Tensor, texts: Tensor, truth: Tensor, temperature: float) -
         Mean cross-entropy of rows against all texts, and half of that of their own texts against rows, a scalar.
     """
     count = len(rows)
-    scores = rows @ texts.T / temperature
+    with torch.autocast(rows.device.type, enabled=False):  # half precision cannot tell close similarities apart
+        scores = rows @ texts.T / temperature
     own = torch.eye(count, len(texts), dtype=torch.bool, device=rows.device)
     masked = scores.masked_fill(truth & ~own, float("-inf"))
     target = torch.arange(count, device=rows.device)

@@ -56,18 +56,18 @@ class Plan:
         reader_steps: All steps of stage 2.
         tower_steps: Steps of stage 3.
         contrastive_steps: Steps of stage 4.
-        rows: Most region rows per scene.
+        rows: Region rows per scene, on average.
         distractors: Hard negative texts per region row.
         seed: Of weights and data.
     """
 
     images: int = 16
     segmenter_images: int = 8
-    segmenter_steps: int = 3000
+    segmenter_steps: int = 5200
     text_steps: int = 120
-    reader_steps: int = 900
-    tower_steps: int = 2000
-    contrastive_steps: int = 2400
+    reader_steps: int = 1500
+    tower_steps: int = 5500
+    contrastive_steps: int = 2900
     rows: int = 3
     distractors: int = 3
     seed: int = 0
@@ -122,12 +122,13 @@ def keep_to(plan: Plan, folder: Path) -> None:
 def train_segmenter(folder: Path, plan: Plan, device: torch.device, progress: StageProgress | None = None) -> None:
     """Stage 1, into `folder / "segmenter"`."""
     model = nano_model(plan.seed)
+    _attend_plainly(model, device, "sam.vision_encoder")
     segmenter = Segmenter(model, plan.seed).to(device).train()
     batches = SegmentationBatches(read_processor(folder), plan.segmenter_images, plan.seed)
     train(
         segmenter,
         lambda step: segmentation_losses(segmenter, to_device(batches(step), device)),
-        Schedule(plan.segmenter_steps, 1.5e-3),
+        Schedule(plan.segmenter_steps, 1.5e-3, half=has_half(device)),
         Run(folder / "segmenter"),
         _named("segmenter", progress),
     )
@@ -135,7 +136,7 @@ def train_segmenter(folder: Path, plan: Plan, device: torch.device, progress: St
 
 def train_reader(folder: Path, plan: Plan, device: torch.device, progress: StageProgress | None = None) -> None:
     """Stage 2, into `folder / "reader"`."""
-    learner = Learner(nano_model(plan.seed), plan.seed).to(device).train()
+    learner = _learner(plan, device)
     batches = Batches(read_processor(folder), plan.images, plan.rows, plan.distractors, plan.seed, pixels=False)
 
     def losses(step: int) -> dict[str, Tensor]:
@@ -144,18 +145,18 @@ def train_reader(folder: Path, plan: Plan, device: torch.device, progress: Stage
             return text_losses(learner, texts, said)
         return contrastive_losses(learner, to_device(batches(step), device), HOT, ideal=1.0)
 
-    schedule = Schedule(plan.reader_steps, 1.5e-3, warmup=30, decay=0.2)
+    schedule = Schedule(plan.reader_steps, 1.5e-3, warmup=30, decay=0.2, half=has_half(device))
     train(learner, losses, schedule, Run(folder / "reader"), _named("reader", progress))
 
 
 def train_tower(folder: Path, plan: Plan, device: torch.device, progress: StageProgress | None = None) -> None:
     """Stage 3, into `folder / "tower"`."""
-    learner = Learner(nano_model(plan.seed), plan.seed).to(device).train()
+    learner = _learner(plan, device)
     batches = Batches(read_processor(folder), plan.images, 1, 1, plan.seed + 1)
     train(
         learner.model.vlm.visual,
         lambda step: tower_losses(learner, to_device(batches(step), device)),
-        Schedule(plan.tower_steps, 1.5e-3, warmup=50),
+        Schedule(plan.tower_steps, 1.5e-3, warmup=50, half=has_half(device)),
         Run(folder / "tower"),
         _named("tower", progress),
     )
@@ -174,9 +175,8 @@ def train_contrastive(
     Raises:
         FileNotFoundError: If one of the first three stages has no checkpoint in the folder.
     """
-    learner = Learner(nano_model(plan.seed), plan.seed)
+    learner = _learner(plan, device)
     _load(learner, folder)
-    learner.to(device).train()
     batches = Batches(read_processor(folder), plan.images, plan.rows, plan.distractors, plan.seed + 2, rank, world)
 
     def losses(step: int) -> dict[str, Tensor]:
@@ -187,7 +187,7 @@ def train_contrastive(
     train(
         learner,
         losses,
-        Schedule(plan.contrastive_steps, 1.5e-3, warmup=50, decay=0.6),
+        Schedule(plan.contrastive_steps, 1.5e-3, warmup=50, decay=0.6, half=has_half(device)),
         Run(folder / "contrastive"),
         _named("contrastive", progress) if rank == 0 else None,
         _average if world > 1 else None,
@@ -245,6 +245,29 @@ def _texts() -> Iterator[str]:
             yield from sample.distractors[:3]
         yield scene_caption(scene, rng)
         yield from (query.text for query in short_queries(scene, rng))
+
+
+def has_half(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 faster than in float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+        able = torch.cpu.get_capabilities()
+        return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    return False
+
+
+def _learner(plan: Plan, device: torch.device) -> Learner:
+    model = nano_model(plan.seed)
+    _attend_plainly(model, device, "vlm.language_model", "vlm.visual")
+    return Learner(model, plan.seed).to(device).train()
+
+
+def _attend_plainly(model: VirtueModel, device: torch.device, *parts: str) -> None:
+    """On a CPU compute the attention of what learns step by step: the gradients of the fused kernel take far longer."""
+    if device.type == "cpu":
+        for part in parts:
+            model.get_submodule(part).set_attn_implementation("eager")
 
 
 def _load(learner: Learner, folder: Path) -> None:

@@ -7,12 +7,13 @@ Letters: N images, R region rows (an object pointed at), M region texts, T whole
 """
 
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from virtue.items import Item
 from virtue.model import VirtueProcessor
@@ -37,7 +38,10 @@ from virtue.training.prompting import KINDS, draw_prompt
 
 KIND_WEIGHTS = (0.3, 0.25, 0.25, 0.12, 0.08)  # of prompting.KINDS
 SHORT_SHARE = 0.25  # of the texts
+LENGTH = 4  # texts are padded to a multiple of it, for few different shapes
 SIZES = ((256, 256),) * 6 + ((320, 240), (240, 320))  # of a step's scenes: mostly square
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ class Batches:
     Args:
         processor: Makes the tensors.
         images: Scenes per step and process.
-        rows: Most region rows per scene.
+        rows: Region rows per scene, on average.
         distractors: Region texts per row besides its caption; the opposite relation is always among them.
         seed: Of the run.
         rank: Of the process.
@@ -128,7 +132,7 @@ class Batches:
         first = self.seed * 10_000_000 + (step * self.world + self.rank) * self.images
         width, height = SIZES[step % len(SIZES)]
         scenes = [render(first + i, "train", width, height) for i in range(self.images)]
-        chosen = [(i, sample) for i, scene in enumerate(scenes) for sample in self._samples(scene, rng)]
+        chosen = self._choose([region_samples(scene, rng) for scene in scenes], rng)
         prompts = [self._prompt(scenes[i], sample, rng) for i, sample in chosen]
         region_texts, region_elements = self._region_texts([sample for _, sample in chosen], rng)
         image_texts, mentioned, image_text_place = _image_texts(scenes, rng)
@@ -176,9 +180,20 @@ class Batches:
         grid = self.processor.image_inputs(pictures[:1])["image_grid_thw"]  # all are of one size
         return {"image_grid_thw": grid.expand(len(pictures), -1)}
 
-    def _samples(self, scene: Scene, rng: np.random.Generator) -> list[RegionSample]:
-        samples = region_samples(scene, rng)
-        return [samples[i] for i in rng.permutation(len(samples))[: self.rows]]
+    def _choose(self, samples: list[list[RegionSample]], rng: np.random.Generator) -> list[tuple[int, RegionSample]]:
+        """The region rows of a step, each with its picture's number.
+
+        A few of every picture first, then what is left over, or some once more: every step has as many, because
+        kernels are made anew for every new shape.
+        """
+        turns = [(turn, i, sample) for i, own in enumerate(samples) for turn, sample in enumerate(_shuffled(own, rng))]
+        first = [(i, sample) for turn, i, sample in turns if turn < self.rows]
+        rest = [(i, sample) for turn, i, sample in turns if turn >= self.rows]
+        chosen = first + _shuffled(rest, rng)
+        wanted = self.images * self.rows
+        while chosen and len(chosen) < wanted:
+            chosen += _shuffled(chosen, rng)
+        return sorted(chosen[:wanted], key=lambda row: row[0])
 
     def _prompt(self, scene: Scene, sample: RegionSample, rng: np.random.Generator) -> VisualPrompt:
         kind = KINDS[int(rng.choice(len(KINDS), p=KIND_WEIGHTS))]
@@ -210,7 +225,14 @@ class Batches:
         return [*first, *(rest[i] for i in rng.permutation(len(rest))[: self.distractors - len(first)])]
 
     def _tokens(self, texts: list[str]) -> dict[str, Tensor]:
-        return self.processor.text_inputs([self.processor.render(Item(text=text)) for text in texts], [0] * len(texts))
+        inputs = self.processor.text_inputs(
+            [self.processor.render(Item(text=text)) for text in texts], [0] * len(texts)
+        )
+        return {name: functional.pad(ids, (0, -ids.shape[1] % LENGTH)) for name, ids in inputs.items()}
+
+
+def _shuffled(values: list[T], rng: np.random.Generator) -> list[T]:
+    return [values[i] for i in rng.permutation(len(values))]
 
 
 def _random_elements(rng: np.random.Generator) -> Elements:

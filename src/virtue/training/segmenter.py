@@ -20,7 +20,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from virtue.model import VirtueModel, VirtueProcessor
-from virtue.model.segmentation import PADDING_LABEL, SamPrompts, encode_prompts, encode_sam_image, segmentation_features
+from virtue.model.segmentation import (
+    PADDING_LABEL,
+    SamPrompts,
+    encode_prompts,
+    encode_sam_image,
+    image_positions,
+    segmentation_features,
+)
 from virtue.prompts import VisualPrompt
 from virtue.scenes.renderer import Scene, render
 from virtue.scenes.vocabulary import OBJECTS, object_id
@@ -65,9 +72,7 @@ class Segmenter(nn.Module):
             sparse, dense = encode_prompts(self.sam, prompts)
             masks, iou, *_ = self.sam.mask_decoder(
                 image_embeddings=coarse,
-                image_positional_embeddings=self.sam.get_image_wide_positional_embeddings().expand(
-                    len(coarse), -1, -1, -1
-                ),
+                image_positional_embeddings=image_positions(self.sam).expand(len(coarse), -1, -1, -1),
                 sparse_prompt_embeddings=sparse.unsqueeze(1),
                 dense_prompt_embeddings=dense,
                 multimask_output=False,
@@ -139,8 +144,20 @@ def sam_pixels(processor: VirtueProcessor, scenes: list[Scene]) -> Tensor:
 
 
 def segmentation_losses(segmenter: Segmenter, batch: SegmentationBatch) -> dict[str, Tensor]:
-    """Loss terms of one step."""
-    coarse, fine, middle = encode_sam_image(segmenter.sam, batch.pixels)
+    """Loss terms of one step.
+
+    Only the image encoder follows an autocast: what comes after it has other shapes in every step, for which kernels
+    in half precision would be made anew each time.
+    """
+    maps = encode_sam_image(segmenter.sam, batch.pixels)
+    with torch.autocast(batch.pixels.device.type, enabled=False):
+        coarse, fine, middle = (level.float() for level in maps)
+        return _prompted_losses(segmenter, batch, coarse, fine, middle)
+
+
+def _prompted_losses(
+    segmenter: Segmenter, batch: SegmentationBatch, coarse: Tensor, fine: Tensor, middle: Tensor
+) -> dict[str, Tensor]:
     side = coarse.shape[-1]
     target = (functional.adaptive_avg_pool2d(batch.masks.float().unsqueeze(1), 4 * side)[:, 0] > 0.5).float()
     pointed = pointed_shares(batch.masks, batch.classes, side)  # (R, K + 1, h, w)
@@ -175,7 +192,7 @@ def _token_loss(segmenter: Segmenter, features: Tensor, shares: Tensor) -> Tenso
 
 def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Focal loss (gamma 2, alpha 0.25; arXiv 1708.02002), mean over pixels, sum over the R masks (R, H, W)."""
-    entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    entropy = functional.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")
     right = torch.exp(-entropy)
     alpha = 0.25 * target + 0.75 * (1 - target)
     return (alpha * (1 - right).square() * entropy).mean((1, 2)).sum()
@@ -183,7 +200,7 @@ def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     """1 - dice coefficient of the probabilities, with one pixel of smoothing, sum over the R masks (R, H, W)."""
-    probability = logits.sigmoid()
+    probability = logits.float().sigmoid()
     both = (probability * target).sum((1, 2))
     return (1 - (2 * both + 1) / (probability.sum((1, 2)) + target.sum((1, 2)) + 1)).sum()
 
