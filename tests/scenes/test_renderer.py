@@ -116,6 +116,8 @@ def test_most_test_scenes_show_one_and_say_which(test_scenes: list[Scene]) -> No
         ({"seed": -1}, "seed is -1; it must be 0 or more"),
         ({"seed": 0, "split": "dev"}, "split is 'dev'; it must be 'train' or 'test'"),
         ({"seed": 0, "width": 16}, "16 x 256 pixels is too small; each side must be at least 32"),
+        ({"seed": 0, "height": 1025}, "256 x 1025 pixels is too long; one side may be at most 4 times the other"),
+        ({"seed": 0, "width": 4097, "height": 4097}, "4097 x 4097 pixels is too large; each side may be at most 4096"),
     ],
 )
 def test_impossible_scenes_are_refused(arguments: dict[str, int], message: str) -> None:

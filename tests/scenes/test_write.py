@@ -67,7 +67,7 @@ def test_a_killed_run_goes_on_and_ends_alike(tmp_path: Path) -> None:
     write_scenes(whole, 5, width=48, height=48)
 
     def stop(done: int, _: int) -> None:
-        if done == 4:
+        if done == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -90,9 +90,21 @@ def test_jpegs_are_written_on_request(tmp_path: Path) -> None:
 
 def test_other_settings_and_impossible_ones_are_refused(tmp_path: Path) -> None:
     write_scenes(tmp_path, 1, width=48, height=48)
-    with pytest.raises(ValueError, match="holds scenes of other settings"):
+    with pytest.raises(ValueError, match="holds scenes with width 48 instead of 64; choose another folder"):
         write_scenes(tmp_path, 1, width=64, height=48)
     with pytest.raises(ValueError, match="count is 0; it must be 1 or more"):
         write_scenes(tmp_path, 0)
     with pytest.raises(ValueError, match="image_format is 'gif'"):
         write_scenes(tmp_path, 1, image_format="gif")  # type: ignore[arg-type]
+
+
+def test_a_refused_size_leaves_no_trace(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="0 x 10 pixels is too small"):
+        write_scenes(tmp_path / "scenes", 1, width=0, height=10)
+    assert not (tmp_path / "scenes").exists()
+
+
+def test_a_set_does_not_shrink(tmp_path: Path) -> None:
+    write_scenes(tmp_path, 3, width=48, height=48)
+    with pytest.raises(ValueError, match="holds 3 scenes already; ask for as many or more"):
+        write_scenes(tmp_path, 2, width=48, height=48)

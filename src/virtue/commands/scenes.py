@@ -13,7 +13,7 @@ from virtue.commands.progress import progress_bar
 
 EXAMPLES = (
     "virtue scenes scenes/ --count 1000",
-    "virtue scenes scenes/ --count 20000 --split train --size 320x240 --format jpeg",
+    "virtue scenes training-scenes/ --count 20000 --split train --size 320x240 --format jpeg",
 )
 
 

@@ -38,6 +38,8 @@ CONE = 1.3
 COVERED = 0.2
 NEAR = 0.25  # of the objects stand beside or over an earlier one on purpose
 SMALLEST_SIDE = 32  # pixels
+LARGEST_SIDE = 4096
+LONGEST = 4  # longer side over the shorter one; in a longer picture an object as large as it gets is too small
 _SHEET_COLUMNS, _CELL = 16, 112
 
 
@@ -100,10 +102,7 @@ def render(seed: int, split: Split = "train", width: int = 256, height: int = 25
         raise ValueError(f"split is {split!r}; it must be 'train' or 'test'")
     if seed < 0:
         raise ValueError(f"seed is {seed}; it must be 0 or more")
-    if min(width, height) < SMALLEST_SIDE:
-        raise ValueError(
-            f"a scene of {width} x {height} pixels is too small; each side must be at least {SMALLEST_SIDE}"
-        )
+    check_size(width, height)
     rng = np.random.default_rng([SPLITS[split], seed])
     place, names = _choose_words(rng, split)
     picture = paint(PLACES[place], rng, width, height)
@@ -120,6 +119,24 @@ def render(seed: int, split: Split = "train", width: int = 256, height: int = 25
         relations=tuple(relations_between(objects)),
         held_out=tuple(_held_out(place, names)),
     )
+
+
+def check_size(width: int, height: int) -> None:
+    """Refuses a size, in pixels, at which no scene can be drawn.
+
+    Raises:
+        ValueError: If it is too small, too long or too large.
+    """
+    if min(width, height) < SMALLEST_SIDE:
+        raise ValueError(
+            f"a scene of {width} x {height} pixels is too small; each side must be at least {SMALLEST_SIDE}"
+        )
+    if max(width, height) > LONGEST * min(width, height):
+        raise ValueError(
+            f"a scene of {width} x {height} pixels is too long; one side may be at most {LONGEST} times the other"
+        )
+    if max(width, height) > LARGEST_SIDE:
+        raise ValueError(f"a scene of {width} x {height} pixels is too large; each side may be at most {LARGEST_SIDE}")
 
 
 def scenes(

@@ -23,7 +23,7 @@ from PIL import Image
 
 from virtue.masks import to_rle
 from virtue.scenes.captions import canonical_caption, caption_rng, region_samples
-from virtue.scenes.renderer import Scene, Split, scenes
+from virtue.scenes.renderer import Scene, Split, check_size, scenes
 from virtue.scenes.vocabulary import OBJECTS, object_id
 from virtue.templates import DESCRIBE_BOX
 
@@ -75,30 +75,33 @@ def write_scenes(
         width: Pixels.
         height: Pixels.
         image_format: "png", or "jpeg" for smaller files of quality 95.
-        progress: Called with the scenes done and their total after each part.
+        progress: Called with the scenes done and their total after each scene.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: If the count is not positive, the format is unknown, or the folder holds scenes of other settings.
+        ValueError: If the count is not positive, the format is unknown, no scene can be drawn at that size, or the
+            folder holds more scenes or scenes of other settings.
     """
     if count < 1:
         raise ValueError(f"count is {count}; it must be 1 or more")
     if image_format not in ("png", "jpeg"):
         raise ValueError(f"image_format is {image_format!r}; it must be 'png' or 'jpeg'")
+    check_size(width, height)
     folder = Path(folder)
     settings = _Settings(split, seed, width, height, image_format)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / ".parts").mkdir(exist_ok=True)
     _check_settings(folder, settings)
+    _check_count(folder, count)
     parts = []
     for start in range(0, count, PART):
         stop = min(start + PART, count)
         parts.append(folder / ".parts" / f"{start:08d}-{stop:08d}.json")
         if not parts[-1].exists():
-            _write_part(folder, parts[-1], settings, start, stop)
-        if progress:
+            _write_part(folder, parts[-1], settings, start, stop, lambda done: progress and progress(done, count))
+        elif progress:
             progress(stop, count)
     _join_parquet(folder / PARQUET, parts)
     _join_json(folder / INSTANCES, parts, "instances", categories=_categories())
@@ -112,11 +115,21 @@ def _check_settings(folder: Path, settings: _Settings) -> None:
     if not file.exists():
         _write_whole(file, json.dumps(wanted).encode())
     found = json.loads(file.read_text(encoding="utf-8"))
-    if found != wanted:
-        raise ValueError(f"{folder} holds scenes of other settings ({found}, not {wanted}); choose another folder")
+    if other := [name for name in wanted if found.get(name) != wanted[name]]:
+        differences = ", ".join(f"{name} {found.get(name)} instead of {wanted[name]}" for name in other)
+        raise ValueError(f"{folder} holds scenes with {differences}; choose another folder")
 
 
-def _write_part(folder: Path, file: Path, settings: _Settings, start: int, stop: int) -> None:
+def _check_count(folder: Path, count: int) -> None:
+    """Refuses to make a set smaller: its tables would no longer be about all its pictures."""
+    held = max((int(part.stem.split("-")[1]) for part in (folder / ".parts").glob("*-*.json")), default=0)
+    if held > count:
+        raise ValueError(f"{folder} holds {held} scenes already; ask for as many or more, or choose another folder")
+
+
+def _write_part(
+    folder: Path, file: Path, settings: _Settings, start: int, stop: int, progress: Callable[[int], object]
+) -> None:
     """Writes the pictures of scenes `start` to `stop - 1`, then their rows as one file."""
     part: dict[str, list[Any]] = {"rows": [], "images": [], "instances": [], "captions": []}
     drawn = scenes(settings.split, settings.seed + start, stop - start, settings.width, settings.height)
@@ -128,6 +141,7 @@ def _write_part(folder: Path, file: Path, settings: _Settings, start: int, stop:
         part["images"].append({"id": number, "file_name": path, "width": settings.width, "height": settings.height})
         part["instances"] += _instances(scene, number)
         part["captions"].append({"id": number, "image_id": number, "caption": canonical_caption(scene)})
+        progress(number + 1)
     _write_whole(file, json.dumps(part).encode())
 
 
