@@ -121,6 +121,25 @@ def test_a_folder_that_cannot_be_read_keeps_its_rows(
     assert rows(index) == ["deep/blue's.png", "green.png"]
 
 
+def test_a_root_that_cannot_be_read_keeps_everything(
+    folder: Path, embedder: ColourEmbedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = Index.create(folder, embedder, to=tmp_path / "index")
+    build(index, embedder)
+    before = rows(index)
+
+    def refused(place: str) -> object:
+        raise PermissionError(errno.EACCES, "Permission denied", str(place))
+
+    with (
+        monkeypatch.context() as patched,
+        pytest.raises(PermissionError, match=r"cannot be read .*nothing was changed"),
+    ):
+        patched.setattr(os, "scandir", refused)
+        build(index, embedder)
+    assert rows(index) == before
+
+
 def test_a_file_that_vanishes_meanwhile_is_no_error(folder: Path, embedder: ColourEmbedder) -> None:
     (folder / "nothing.png").symlink_to(folder / "gone.png")
     assert build(Index.create(folder, embedder), embedder) == Summary(added=3)

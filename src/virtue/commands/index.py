@@ -53,7 +53,9 @@ def index(
         with _reporter(console) as report:
             summary = build(opened, embedder, batch_size=batch_size, progress=report)
     except KeyboardInterrupt:
-        console.print(f"Stopped. {opened.folder} keeps what was done; run the same command again to go on.")
+        console.print(
+            f"Stopped. {opened.folder} keeps what was done; run the same command again to go on.", markup=False
+        )
         raise
     _show(console, opened, summary)
 
@@ -129,7 +131,10 @@ def _show(console: Console, index: Index, summary: Summary) -> None:
     for bad in summary.unreadable[:SHOWN_UNREADABLE]:
         console.print(f"  {bad.path}: {bad.reason}", highlight=False, markup=False, soft_wrap=True)
     if len(summary.unreadable) > SHOWN_UNREADABLE:
-        console.print(f"  and {len(summary.unreadable) - SHOWN_UNREADABLE:,} more.", highlight=False)
+        everything = index.folder / "unreadable.txt"
+        everything.write_text("".join(f"{bad.path}: {bad.reason}\n" for bad in summary.unreadable), encoding="utf-8")
+        more = len(summary.unreadable) - SHOWN_UNREADABLE
+        console.print(f"  and {more:,} more; {everything} lists all.", highlight=False, markup=False, soft_wrap=True)
     again = "; these are tried again then" if summary.unreadable else ""
     console.print(
         f"The index is {index.folder}. Run the same command to bring it up to date{again}.",

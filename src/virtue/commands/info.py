@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import virtue
 
@@ -126,5 +127,5 @@ def _table(facts: Facts) -> Table:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(name, value.replace("[", r"\["))
+        table.add_row(name, Text(value))  # a path is no markup
     return table

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from virtue.index import Hit
@@ -113,7 +114,7 @@ def hit_table(hits: list[Hit]) -> Table:
     for rank, hit in enumerate(hits, start=1):
         box = "" if hit.box is None else ",".join(f"{edge:g}" for edge in hit.box)
         size = f"{hit.width} x {hit.height}"
-        table.add_row(str(rank), f"{hit.similarity:.3f}", hit.path.replace("[", r"\["), size, box)
+        table.add_row(str(rank), f"{hit.similarity:.3f}", Text(hit.path), size, box)  # a name is no markup
     return table
 
 

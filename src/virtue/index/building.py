@@ -92,6 +92,7 @@ def build(index: Index, embedder: Embedder, *, batch_size: int = 32, progress: P
     Raises:
         ValueError: If the embedder is another model, or the batch size is not positive.
         NotADirectoryError: If the folder is gone.
+        PermissionError: If the folder itself cannot be read.
         FileExistsError: If another process holds the lock file of the index.
     """
     if batch_size < 1:
@@ -119,6 +120,7 @@ def scan(root: Path, index_folder: Path, unreadable: list[Unreadable]) -> list[I
 
     Raises:
         NotADirectoryError: If there is no such folder.
+        PermissionError: If the folder itself cannot be read.
     """
     if not root.is_dir():
         raise NotADirectoryError(
@@ -126,6 +128,11 @@ def scan(root: Path, index_folder: Path, unreadable: list[Unreadable]) -> list[I
         )
 
     def note(error: OSError) -> None:
+        if Path(error.filename) == root:  # or everything in it would count as gone
+            raise PermissionError(
+                f"The indexed folder {root} cannot be read ({(error.strerror or 'no reason given').lower()}); nothing "
+                "was changed."
+            ) from error
         place = Path(error.filename).relative_to(root).as_posix()
         unreadable.append(Unreadable(place, (error.strerror or "cannot be read").lower()))
 

@@ -34,6 +34,7 @@ APPROXIMATE_FROM = 100_000
 
 PARTITION_ROWS = 1_000
 PROBES = 40
+MOST_HITS = 2**31 - 1  # LanceDB counts no further
 REFINE = 4
 """An approximate search looks through `PROBES` clusters of about `PARTITION_ROWS` rows, at a byte per number, and
 sorts the best `REFINE` times top_k by the exact vectors; `benchmarks/search.py` measures what that is worth."""
@@ -253,10 +254,11 @@ class Index:
         """
         if top_k < 1:
             raise ValueError(f"top_k must be at least 1, got {top_k}.")
-        request = self._nearest(self._query_vector(query, embedder), top_k)
+        request = self._nearest(self._query_vector(query, embedder), min(top_k, MOST_HITS))
         if filter is not None:
-            # Looks through more clusters when the nearest ones hold too few rows that pass.
-            request = request.where(filter).maximum_nprobes(0)
+            # In brackets nothing can follow the condition unnoticed. Looks through more clusters when the nearest ones
+            # hold too few rows that pass.
+            request = request.where(f"({filter})").maximum_nprobes(0)
         try:
             found = request.to_arrow()
         except (ValueError, RuntimeError, OSError) as error:
