@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 from typer.testing import CliRunner, Result
 
 import virtue.commands.embed as command
@@ -35,6 +36,43 @@ def test_a_list_of_images_to_parquet(folder: Path, tmp_path: Path) -> None:
     assert table["input"] == [str(folder / "blue.png"), str(folder / "red.png")]
     np.testing.assert_allclose(table["embedding"], [BLUE, RED])
     assert table["error"] == [None, None]
+
+
+def test_a_list_may_have_a_byte_order_mark_and_strange_names(folder: Path, tmp_path: Path) -> None:
+    strange = folder / "line\u2028separator.png"
+    (folder / "red.png").rename(strange)
+    (tmp_path / "list.txt").write_text(f"\ufeff{strange}\n{folder / 'blue.png'}\n", encoding="utf-8")
+    assert run("--list", tmp_path / "list.txt", "-o", tmp_path / "out.npy").exit_code == 0
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), [RED, BLUE])
+
+
+def test_a_list_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes(b"\xff\xfe")
+    result = run("--list", tmp_path / "list.txt", "-o", tmp_path / "out.npy")
+    assert result.exit_code == 2
+    assert "list.txt is no UTF-8 text" in " ".join(result.stderr.split())
+
+
+def test_a_line_of_stdin_that_is_no_text_fails_alone(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli.app, ["embed", "-o", str(tmp_path / "out.npy")], input=b"red\n\xff\nblue\n")
+    assert result.exit_code == 1, result.output
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), [RED, [np.nan] * 4, BLUE])
+
+
+def test_a_folder_as_output_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out.jsonl").mkdir()
+    monkeypatch.setattr(ColourEmbedder, "encode", None)
+    result = run("-o", tmp_path / "out.jsonl", lines="red\n")
+    assert result.exit_code == 2
+    assert "is a folder; give the name of a file" in " ".join(result.stderr.split())
+
+
+def test_two_runs_do_not_share_an_output(tmp_path: Path) -> None:
+    with FileLock(tmp_path / "out.npy.lock"):
+        result = run("-o", tmp_path / "out.npy", lines="red\n")
+    assert result.exit_code != 0
+    assert "Another process is writing" in " ".join(result.stderr.split())
+    assert run("-o", tmp_path / "out.npy", lines="red\n").exit_code == 0
 
 
 def test_lines_of_stdin_are_texts(tmp_path: Path) -> None:

@@ -8,20 +8,23 @@ changed input or another model is computed anew, and joins them at the end. D is
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 import json
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from virtue.reading import load_batches
@@ -92,7 +95,8 @@ def embed(
 ) -> None:
     """Write embeddings of texts and images to a file.
 
-    Row i belongs to input i: images given as arguments or in a list, or else the lines of stdin as texts. An input that
+    Row i belongs to input i: images given as arguments or in a list (whose blank lines do not count), or else the
+    lines of stdin as texts. An input that
     cannot be read gets NaN (npy) or null, is listed at the end, and makes the exit code 1. It may be stopped at any
     moment; the same command goes on.
     """
@@ -104,27 +108,56 @@ def embed(
     job = Job(embedder, bool(files) or listed is not None, instruction, batch_size)
     folder = output.with_name(output.name + ".parts")
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        parts = list(_compute(job, inputs, folder))
-    except KeyboardInterrupt:
-        typer.echo(f"Stopped. {folder} keeps what was done; run the same command again to go on.", err=True)
-        raise
-    unfinished = output.with_name(output.name + ".unfinished")
-    join(parts, unfinished, embedder.dimension)
-    unfinished.replace(output)
-    failures = [f"{name}: {reason}" for part in parts for name, reason in _failures(part)]
-    shutil.rmtree(folder)
+    with _alone(output):
+        try:
+            parts = list(_compute(job, inputs, folder))
+        except KeyboardInterrupt:
+            typer.echo(f"Stopped. {folder} keeps what was done; run the same command again to go on.", err=True)
+            raise
+        unfinished = output.with_name(output.name + ".unfinished")
+        join(parts, unfinished, embedder.dimension)
+        unfinished.replace(output)
+        failures = [f"{name}: {reason}" for part in parts for name, reason in _failures(part)]
+        shutil.rmtree(folder)
     _report(output, parts, failures)
+
+
+@contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Refuses a second run to the same output; the system lets go of the lock when the process ends."""
+    file = output.with_name(output.name + ".lock")
+    try:
+        lock = FileLock(file).acquire(timeout=0)
+    except Timeout:
+        raise FileExistsError(f"Another process is writing {output}; wait until it is done.") from None
+    with lock:
+        yield
+        file.unlink(missing_ok=True)
 
 
 def _inputs(files: list[Path], listed: Path | None) -> Iterator[str]:
     """Paths of images from the arguments and the list, or else the lines of stdin."""
     if files or listed is not None:
-        lines = listed.read_text(encoding="utf-8").splitlines() if listed is not None else []
-        return iter([*map(str, files), *(line for line in lines if line.strip())])
+        return iter([*map(str, files), *(_lines(listed) if listed is not None else [])])
     if sys.stdin.isatty():
         raise ValueError("Give images, or --list with a file of their paths, or texts on stdin, one a line.")
-    return (line.rstrip("\r\n") for line in sys.stdin)
+    return (line.rstrip("\r\n") for line in _as_it_comes(sys.stdin))
+
+
+def _lines(listed: Path) -> list[str]:
+    """The lines of a list that are not blank."""
+    try:
+        text = listed.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{listed} is no UTF-8 text ({error}); save it as UTF-8.") from error
+    return [line for line in text.split("\n") if line.strip()]  # a name may hold what splitlines() splits at
+
+
+def _as_it_comes(stream: TextIO) -> TextIO:
+    """The stream, which no longer ends at bytes that are not UTF-8: the line that holds them fails alone."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(encoding="utf-8", errors="surrogateescape")
+    return stream
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -203,6 +236,8 @@ def _writer(output: Path) -> Callable[[list[Part], Path, int], None]:
     writer = WRITERS.get(output.suffix.lower())
     if writer is None:
         raise ValueError(f"--output {output} must end in {', '.join(WRITERS)}.")
+    if output.is_dir():
+        raise IsADirectoryError(f"--output {output} is a folder; give the name of a file.")
     return writer
 
 
