@@ -270,6 +270,41 @@ def test_a_missing_or_damaged_file_is_named(
         load(folder)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_size": -5}, "describes no model that can be built"),
+        ({"num_attention_heads": 0}, "describes no model that can be built"),
+        ({"hidden_act": "nonesuch"}, "describes no model that can be built"),
+        ({"virtue_sam": {"enabled": True, "points_per_side": "3"}}, "has a virtue_sam that makes no sense"),
+        ({"virtue_sam": {"enabled": True, "points_per_side": 0}}, "has a virtue_sam that makes no sense"),
+    ],
+)
+def test_a_configuration_of_no_model_is_named(folder: Path, changes: dict[str, Any], message: str) -> None:
+    edit_json(folder / "config.json", **changes)
+    with pytest.raises(CheckpointError, match=rf"config\.json.*{message}"):
+        load(folder)
+
+
+def test_a_tokenizer_of_a_newer_kind_is_named(folder: Path) -> None:
+    replace(folder / "tokenizer.json", {"version": "9", "model": {"type": "BPE"}})
+    with pytest.raises(
+        CheckpointError, match=r"lacks a readable preprocessor_config\.json or tokenizer\.json"
+    ) as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_adapter_of_our_own_layout_says_how_it_is_loaded(
+    loaded: tuple[VirtueModel, VirtueProcessor], tmp_path: Path
+) -> None:
+    loaded[0].save_pretrained(tmp_path / "base")
+    adapter = Path(shutil.copytree(ADAPTER, tmp_path / "adapter"))
+    edit_json(adapter / "adapter_config.json", base_model_name_or_path=str(tmp_path / "base"))
+    with pytest.raises(CheckpointError, match=r"Embedder\.from_pretrained\('.*base', adapter='.*adapter'\)"):
+        load_released(adapter)
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", CONNECTOR_FILE, "sam2_tiny.pt"])
 def test_a_file_cut_in_the_middle_is_named(folder: Path, name: str) -> None:
     content = (folder / name).read_bytes()

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModel, BatchFeature
 
-from tests.model.tiny import WIDTH, picture, tiny_config, tiny_model, tiny_processor
-from virtue.model import VirtueModel, VirtueProcessor
+from tests.model.tiny import WIDTH, picture, tiny_config, tiny_model, tiny_processor, vlm_config
+from virtue.model import VirtueConfig, VirtueModel, VirtueProcessor
 from virtue.model.segmentation import SamPrompts
 from virtue.prompts import AnyPrompt, Box, Mask, Point, Points
 from virtue.templates import IMAGE_TOKEN
@@ -289,3 +290,21 @@ def test_prompts_may_have_no_mask(shared: VirtueModel, processor: VirtueProcesso
     row = torch.tensor([0])
     plain = shared.segmentation_tokens(features, row, SamPrompts(points, labels))
     assert torch.equal(shared.segmentation_tokens(features, row, unused), plain)
+
+
+def test_a_checkpoint_without_all_tensors_is_refused(tmp_path: Path) -> None:
+    tiny_model().save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    state = load_file(path)
+    del state["connector.mlp.0.weight"], state["connector.mlp.0.bias"]
+    save_file(state, path, metadata={"format": "pt"})
+    for load in (VirtueModel.from_pretrained, AutoModel.from_pretrained):
+        with pytest.raises(ValueError, match=r"lacks 2 of the model's tensors, such as connector\.mlp\.0\.bias"):
+            load(tmp_path)
+
+
+def test_another_kind_of_checkpoint_is_sent_to_its_loader(tmp_path: Path) -> None:
+    vlm_config().save_pretrained(tmp_path)
+    for load in (VirtueConfig, VirtueModel, VirtueProcessor):
+        with pytest.raises(ValueError, match=r"holds a qwen2_vl model.*Embedder\.from_pretrained"):
+            load.from_pretrained(tmp_path)

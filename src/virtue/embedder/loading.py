@@ -9,6 +9,7 @@ import torch
 
 from virtue.model import VirtueModel, VirtueProcessor
 from virtue.model.checkpoints import CheckpointError, is_released, load_released, load_saved, merge_adapter
+from virtue.model.quiet import only_errors
 from virtue.model.released import VLM_PATTERNS
 from virtue.model.weight_files import find_folder, read_json, weight_file
 
@@ -59,7 +60,11 @@ def load(
     if adapter is not None:
         model = merge_adapter(model, adapter, kind)
     if attn_implementation is not None:
-        model.set_attn_implementation(attn_implementation)
+        try:
+            with only_errors():  # SAM-2's parts that have no attention of their own are warned of
+                model.set_attn_implementation(attn_implementation)
+        except ImportError as error:
+            raise ValueError(f"attn_implementation {attn_implementation!r} is not to be had here: {error}") from error
     return model.to(where).eval(), processor
 
 

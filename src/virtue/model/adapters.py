@@ -7,6 +7,7 @@ in (`PreTrainedModel.load_adapter` of transformers 5.23 leaves DoRA's magnitudes
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_PATTERNS = (ADAPTER_CONFIG, "adapter_model.safetensors", "adapter_model.bin", CONNECTOR_FILE)
-_SETTINGS = ("r", "lora_alpha", "use_dora", "use_rslora", "fan_in_fan_out")
+_SETTINGS = ("r", "lora_alpha", "use_dora", "use_rslora", "fan_in_fan_out", "lora_bias")
+_PATTERNS = ("rank_pattern", "alpha_pattern")
+_DONE_WITHOUT = {"bias": "none", "modules_to_save": None}  # what else of the model they would change
 
 
 def load_adapter(
@@ -55,9 +58,16 @@ def load_adapter(
         raise CheckpointError(
             f"{config_path} is of peft_type {fields.get('peft_type')!r}; only LORA (and DoRA) adapters can be loaded."
         )
+    for setting, harmless in _DONE_WITHOUT.items():
+        if fields.get(setting) not in (harmless, None, []):
+            raise CheckpointError(
+                f"{config_path} has {setting} = {fields[setting]!r}, which changes more than an adapter's own layers; "
+                "merge it with the code that trained it and load the whole model."
+            )
     state, path = _read_adapter(folder)
     modules = dict(model.named_modules())
-    for module in _adapted(state):
+    ours = {vlm_key(key): tensor for key, tensor in state.items()}
+    for module in _adapted(ours):
         if module not in modules:
             raise CheckpointError(
                 f"{path} adapts {module}, which this model does not have: it belongs to another model."
@@ -66,14 +76,14 @@ def load_adapter(
     if connector.is_file() and model.connector is not None:
         _load_connector(model, connector)
     training = model.training
-    _inject(model, state, path, _lora_config(config_path, fields, state, trainable))
+    _inject(model, ours, path, _lora_config(config_path, fields, state, trainable))
     if merge:
         _merge(model)
     model.train(training)
 
 
 def _read_adapter(folder: Path) -> tuple[State, Path]:
-    """An adapter's tensors under our modules' names, and the file they came from."""
+    """An adapter's tensors under its own modules' names, and the file they came from."""
     path = folder / "adapter_model.safetensors"
     if path.is_file() or not (folder / "adapter_model.bin").is_file():
         state = read_tensors(path)
@@ -83,7 +93,7 @@ def _read_adapter(folder: Path) -> tuple[State, Path]:
     strange = [key for key in state if ".lora_" not in key]
     if strange or not state:
         raise CheckpointError(f"{path} is no LoRA adapter: it holds {strange[0] if strange else 'nothing'}.")
-    return {vlm_key(key.removeprefix("base_model.model.")): tensor for key, tensor in state.items()}, path
+    return {key.removeprefix("base_model.model."): tensor for key, tensor in state.items()}, path
 
 
 def _adapted(state: State) -> list[str]:
@@ -95,11 +105,23 @@ def _lora_config(path: Path, fields: dict[str, object], state: State, trainable:
     from peft import LoraConfig
 
     given = {key: fields[key] for key in _SETTINGS if key in fields}
+    given |= {key: _by_module(fields.get(key) or {}, _adapted(state)) for key in _PATTERNS}
+    targets = [vlm_key(module) for module in _adapted(state)]
     dropout = fields.get("lora_dropout", 0.0) if trainable else 0.0
     try:
-        return LoraConfig(**given, lora_dropout=dropout, target_modules=_adapted(state), inference_mode=not trainable)
+        return LoraConfig(**given, lora_dropout=dropout, target_modules=targets, inference_mode=not trainable)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path} has a setting that PEFT does not accept ({error}); get it again.") from error
+
+
+def _by_module(pattern: object, modules: list[str]) -> dict[str, object]:
+    """What a pattern of PEFT says of each module it matches, under our name, as a pattern that matches it alone."""
+    from peft.utils.other import get_pattern_key
+
+    if not isinstance(pattern, dict):
+        return {}
+    keys = {module: get_pattern_key(pattern.keys(), module) for module in modules}
+    return {re.escape(vlm_key(module)): pattern[key] for module, key in keys.items() if key in pattern}
 
 
 def _load_connector(model: VirtueModel, path: Path) -> None:

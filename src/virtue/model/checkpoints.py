@@ -64,8 +64,6 @@ __all__ = [
     "save_released",
 ]
 
-# What transformers raises at a configuration or tokenizer that is not what it should be.
-UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError)
 EMBEDDINGS = "vlm.language_model.embed_tokens.weight"
 
 
@@ -98,9 +96,11 @@ def load_saved(folder: Path, dtype: torch.dtype | str | None = None) -> tuple[Vi
     try:
         config = VirtueConfig.from_pretrained(folder)
         processor = VirtueProcessor.from_pretrained(folder)
-    except UNREADABLE as error:
+    except (
+        Exception
+    ) as error:  # transformers and tokenizers raise almost anything at a file that is not as it should be
         raise CheckpointError(
-            f"{folder} lacks a readable configuration or tokenizer ({error}); get it again."
+            f"{folder} lacks a readable configuration or tokenizer ({_in_a_line(error)}); get it again."
         ) from error
     weights = weight_file(folder) or folder
     return build(config, read_weights(folder), dict.fromkeys(("vlm", "sam", "connector"), weights), dtype), processor
@@ -146,7 +146,12 @@ def load_released(
         places |= {"connector": folder / CONNECTOR_FILE, "sam": Path(source)}
     elif sam is not None:
         raise CheckpointError(f"{folder} has no segmentation stream (no virtue_sam in config.json): leave out `sam`.")
-    config = virtue_config(vlm, segmenter, stride, settings or {})
+    try:
+        config = virtue_config(vlm, segmenter, stride, settings or {})
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder / 'config.json'} has a virtue_sam that makes no sense ({_in_a_line(error)}); get it again."
+        ) from error
     model = build(config, state, places, torch.float32 if adapter else dtype)
     if adapter:
         model = merge_adapter(model, folder, dtype or state[EMBEDDINGS].dtype)
@@ -253,14 +258,27 @@ def build(
     Raises:
         CheckpointError: If a tensor is missing, left over or of another shape than the configuration says.
     """
-    with torch.device("meta"):
-        shapes = {key: tuple(tensor.shape) for key, tensor in VirtueModel(config).state_dict().items()}
+    try:
+        with torch.device("meta"):
+            shapes = {key: tuple(tensor.shape) for key, tensor in VirtueModel(config).state_dict().items()}
+    except Exception as error:  # a size that divides nothing, an activation that does not exist: each has its own
+        where = places.get("vlm")
+        raise CheckpointError(
+            f"The config.json{f' beside {where}' if where else ''} describes no model that can be built "
+            f"({type(error).__name__}: {_in_a_line(error)}); get it again."
+        ) from error
     check_tensors(state, shapes, places)
     kind = dtype or state[EMBEDDINGS].dtype
     with no_progress_bars():
         model: VirtueModel = VirtueModel.from_pretrained(None, config=config, state_dict=state, dtype=kind)
     model.eval()
     return model
+
+
+def _in_a_line(error: Exception) -> str:
+    """The first line of what an error says, without a full stop."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def _default_sam(folder: Path, settings: dict[str, Any]) -> str | Path:
@@ -283,20 +301,27 @@ def _processor(folder: Path, config: VirtueConfig) -> VirtueProcessor:
     try:
         images = Qwen2VLImageProcessorPil.from_pretrained(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except UNREADABLE as error:
+    except Exception as error:  # as in `load_saved`
         raise CheckpointError(
-            f"{folder} lacks a readable preprocessor_config.json or tokenizer; complete the download ({error})."
+            f"{folder} lacks a readable preprocessor_config.json or tokenizer.json; complete the download "
+            f"({_in_a_line(error)})."
         ) from error
     images.size["longest_edge"] = min(images.size["longest_edge"], LARGEST_IMAGE)
     return VirtueProcessor(images, tokenizer, config)
 
 
 def _base_of_adapter(folder: Path) -> Path:
-    """The folder of the model that an adapter names as its own."""
+    """The folder of the model, in the authors' layout, that an adapter names as its own."""
     base = read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
     if not base:
         raise CheckpointError(
             f"{folder} holds an adapter but no model, and {ADAPTER_CONFIG} does not say which it belongs to: load the "
             "model, then the adapter with load_adapter."
         )
-    return find_folder(str(base), VLM_PATTERNS)
+    place = find_folder(str(base), VLM_PATTERNS)
+    if not is_released(place):
+        raise CheckpointError(
+            f"{folder} holds an adapter of {base}: load that and name the adapter, as in "
+            f"Embedder.from_pretrained({str(base)!r}, adapter={str(folder)!r})."
+        )
+    return place

@@ -56,6 +56,23 @@ class VirtueConfig(PreTrainedConfig):
         self._check()
         super().__post_init__(**kwargs)
 
+    @classmethod
+    def get_config_dict(cls, name: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The fields of a `config.json`, for `from_pretrained`.
+
+        Raises:
+            ValueError: If it is of another kind of model, such as the authors' layout.
+        """
+        fields, rest = super().get_config_dict(name, **kwargs)
+        kind = fields.get("model_type", cls.model_type)
+        if kind != cls.model_type:
+            raise ValueError(
+                f"{name} holds a {kind} model, not one in this project's layout: load it with "
+                "virtue.Embedder.from_pretrained or virtue.model.checkpoints.load_released, or convert it with "
+                "`virtue convert`."
+            )
+        return fields, rest
+
     def _check(self) -> None:
         assert isinstance(self.vlm_config, PreTrainedConfig)
         if self.vlm_config.model_type not in BACKBONES:

@@ -72,6 +72,22 @@ class VirtueModel(PreTrainedModel):
             self.connector = Connector(channels, config.connector_stride, config.hidden_size)
         self.post_init()
 
+    @classmethod
+    def from_pretrained(cls, name: Any, *args: Any, **kwargs: Any) -> Any:
+        """Load a checkpoint in this project's layout as any `PreTrainedModel` does, but whole or not at all.
+
+        Raises:
+            ValueError: If a tensor is missing, where transformers would start it at random.
+        """
+        wanted = kwargs.pop("output_loading_info", False)
+        model, info = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)
+        if info["missing_keys"]:
+            raise ValueError(
+                f"{name} lacks {len(info['missing_keys'])} of the model's tensors, such as "
+                f"{min(info['missing_keys'])}: complete the download or save the model again."
+            )
+        return (model, info) if wanted else model
+
     def get_input_embeddings(self) -> nn.Module:
         """The token embeddings of the language model."""
         embeddings: nn.Module = self.vlm.get_input_embeddings()

@@ -66,10 +66,11 @@ class VirtueProcessor(ProcessorMixin):
         """
         name = str(pretrained_model_name_or_path)
         kwargs = {key: value for key, value in kwargs.items() if key in _HUB_ARGUMENTS}
+        config = VirtueConfig.from_pretrained(name, **kwargs)  # says best what is wrong with another kind of checkpoint
         return cls(
             Qwen2VLImageProcessorPil.from_pretrained(name, **kwargs),
             AutoTokenizer.from_pretrained(name, trust_remote_code=False, **kwargs),
-            VirtueConfig.from_pretrained(name, **kwargs),
+            config,
         )
 
     def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs: Any) -> list[str]:
@@ -206,7 +207,9 @@ class VirtueProcessor(ProcessorMixin):
                     f"Text {row} holds {IMAGE_TOKEN!r} {text.count(IMAGE_TOKEN)} times; it must hold it "
                     f"{'once, where its picture stands' if count else 'nowhere, as it has no picture'}."
                 )
-        ids = self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)["input_ids"]
+        # Without `verbose` it would warn of long texts, which are cut below.
+        options = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
+        ids = self.tokenizer(list(texts), **options)["input_ids"]
         limit = min(int(self.tokenizer.model_max_length), int(self.config.get_text_config().max_position_embeddings))
         cut = [
             self._truncate(self._expand(row, count), limit + count)

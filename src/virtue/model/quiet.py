@@ -1,4 +1,4 @@
-"""Keeps transformers from drawing bars of its own: a library prints nothing, and loading takes no time worth a bar."""
+"""Keeps transformers from printing what is no news to a user: bars of its own, and warnings about what is meant so."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,3 +16,14 @@ def no_progress_bars() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def only_errors() -> Iterator[None]:
+    """Hide the warnings of transformers inside, and leave the setting as it was."""
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)

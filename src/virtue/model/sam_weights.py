@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from transformers import PreTrainedConfig, Sam2Config
 
@@ -225,7 +226,7 @@ def hub_id(path: str | None) -> str | None:
     """
     if path is None:
         return DEFAULT_SAM
-    match = re.search(r"(sam2(?:\.1)?)_hiera_(t|s|b\+|l)\.ya?ml$", path)
+    match = re.search(r"(sam2(?:\.1)?)_hiera_(t|s|b\+|l)\.ya?ml$", str(path))
     return f"facebook/{match[1]}-hiera-{_SIZE_LETTERS[match[2]]}" if match else None
 
 
@@ -291,9 +292,14 @@ def _folder_config(folder: Path) -> Sam2Config:
         for name in ("vision_config", "prompt_encoder_config", "mask_decoder_config")
         if name in fields
     }
-    for name in ("prompt_encoder_config", "mask_decoder_config"):  # the video model's parts are named otherwise
-        parts[name] = {key: value for key, value in parts.get(name, {}).items() if key != "model_type"}
-    return Sam2Config(**parts)
+    try:
+        for name in ("prompt_encoder_config", "mask_decoder_config"):  # the video model's parts are named otherwise
+            parts[name] = {key: value for key, value in parts.get(name, {}).items() if key != "model_type"}
+        return Sam2Config(**parts)
+    except (TypeError, ValueError, AttributeError, KeyError, StrictDataclassError) as error:
+        raise CheckpointError(
+            f"{folder / 'config.json'} has a setting that SAM-2 does not accept ({error}); get it again."
+        ) from error
 
 
 def _trunk_shape(state: State) -> tuple[int, list[int]]:
