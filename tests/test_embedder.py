@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tests.tiny import WIDTH, picture, tiny_config, tiny_embedder, tiny_model, tiny_processor
 from virtue import Box, Embedder, Item, Point, Points
 from virtue.embedder import quantize_embeddings
 from virtue.embedder.batching import cost_batches, halving, length_batches
+from virtue.embedder.quantization import Precision
 from virtue.images import ImageError
 
 
@@ -141,7 +144,8 @@ def _positional_features(embedder: Embedder) -> object:
 
 def test_a_progress_bar_is_shown_when_asked(embedder: Embedder, capsys: pytest.CaptureFixture[str]) -> None:
     embedder.encode(["a", picture(60, 60)], show_progress_bar=True)
-    assert "2/2" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert ("2/2" in printed.err, printed.out) == (True, "")  # what a program prints may be data
     embedder.encode(["a"])
     assert capsys.readouterr().out == ""
 
@@ -379,3 +383,67 @@ def test_work_is_halved_until_it_fits_and_other_errors_pass() -> None:
         halving(lambda work: compute([*work] * 3), [1])
     with pytest.raises(RuntimeError, match="shapes"):
         halving(lambda work: (_ for _ in ()).throw(RuntimeError("shapes differ")), [1, 2])
+
+
+def test_the_input_that_cannot_be_embedded_is_named(embedder: Embedder) -> None:
+    with pytest.raises(ValueError, match=r"^Input 2: An item needs text or an image"):
+        embedder.encode(["a", "b", ""])
+    with pytest.raises(ValueError, match=r"^An item needs text or an image"):
+        embedder.encode("")
+    wide = Item(image=picture(60, 60), prompt=Box(0, 0, 99, 9))
+    with pytest.raises(ValueError, match=r"^Input 1: Box\(0, 0, 99, 9\) reaches outside"):
+        embedder.encode(["a", wide])
+    with pytest.raises(ValueError, match=r"^Box\(0, 0, 99, 9\) reaches outside"):
+        embedder.encode(wide)
+
+
+def test_arguments_are_checked_before_anything_is_computed(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedder, "_encode", None)
+    with pytest.raises(ValueError, match="precision is one of"):
+        embedder.encode(["a"], precision="int4")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=rf"ranges holds .* \(2, {WIDTH}\), not \(2, 3\)"):
+        embedder.encode(["a"], precision="int8", ranges=np.zeros((2, 3)))
+    for ranges in (np.full((2, WIDTH), np.nan), np.stack([np.ones(WIDTH), np.zeros(WIDTH)])):
+        with pytest.raises(ValueError, match="finite numbers, the lowest value of each dimension first"):
+            embedder.encode(["a"], precision="int8", ranges=ranges)
+
+
+def test_one_embedding_alone_has_no_ranges(embedder: Embedder) -> None:
+    with pytest.raises(ValueError, match=r"One embedding alone has no range .* give `ranges`"):
+        embedder.encode("a dog", precision="int8")
+    one = embedder.encode("a dog", precision="uint8", ranges=np.stack([-np.ones(WIDTH), np.ones(WIDTH)]))
+    assert one.dtype == np.uint8
+    assert len(np.unique(one)) > 4
+
+
+@pytest.mark.parametrize(("precision", "dtype", "width"), [("int8", np.int8, WIDTH), ("ubinary", np.uint8, WIDTH // 8)])
+def test_no_inputs_have_the_type_and_width_of_some(
+    embedder: Embedder, precision: Precision, dtype: type, width: int
+) -> None:
+    nothing = embedder.encode([], precision=precision)
+    assert (nothing.shape, nothing.dtype) == ((0, width), dtype)
+
+
+def test_a_column_of_texts(embedder: Embedder) -> None:
+    assert np.array_equal(embedder.encode(np.array(["a", "b"])), embedder.encode(["a", "b"]))
+    assert np.array_equal(embedder.encode(np.array(["a", "b"], dtype=object)), embedder.encode(["a", "b"]))
+
+
+def test_similarity_of_whatever_encode_returns(embedder: Embedder) -> None:
+    expected = embedder.similarity(embedder.encode(["a", "b"]), embedder.encode(["a", "b"]))
+    listed = embedder.encode(["a", "b"], convert_to_numpy=False)
+    assert torch.allclose(embedder.similarity(listed, listed), expected)
+    assert torch.allclose(embedder.similarity([row.numpy() for row in listed], listed), expected)
+    with pytest.raises(ValueError, match="of 3 and of 4 dimensions cannot be compared"):
+        embedder.similarity(np.ones(3), np.ones(4))
+    with pytest.raises(ValueError, match=r"as many of both, got \(1, 3\) and \(2, 3\)"):
+        embedder.similarity_pairwise(np.ones((1, 3)), np.ones((2, 3)))
+
+
+def test_threads_may_share_a_picture_that_is_not_decoded_yet(embedder: Embedder, tmp_path: Path) -> None:
+    picture(300, 200).save(tmp_path / "shared.jpg")
+    for _ in range(5):
+        lazy = Image.open(tmp_path / "shared.jpg")
+        with ThreadPoolExecutor(4) as pool:
+            rows = list(pool.map(lambda _: embedder.encode(Item(image=lazy)), range(4)))  # noqa: B023
+        assert all(np.allclose(row, rows[0], atol=1e-5) for row in rows)

@@ -44,6 +44,23 @@ def test_one_pair_and_many_pairs_are_told_apart() -> None:
     assert Points([], exclude=(3, 4)).exclude == ((3, 4),)
 
 
+def test_numbers_and_masks_may_be_tensors() -> None:
+    assert Box(*torch.tensor([1.0, 2.0, 11.0, 9.0])) == Box(1, 2, 11, 9)
+    assert Point(*np.array([1, 2])) == Point(1, 2)
+    with pytest.raises(ValueError, match="Point x must be a number, got True"):
+        Point(torch.tensor(True), 2)
+    learnt = torch.tensor([[0, 1], [0, 0]]).bool()
+    assert Mask(learnt) == Mask(np.array([[0, 1], [0, 0]], dtype=bool))
+
+
+def test_points_of_a_visual_prompt_are_read_once() -> None:
+    box = Box(1, 2, 11, 9)
+    assert VisualPrompt((point for point in [Point(1, 2)]), box) == VisualPrompt((Point(1, 2),), box)
+    for wrong in (Point(1, 2), 5):
+        with pytest.raises(ValueError, match="points are a sequence of Point"):
+            VisualPrompt(wrong)  # type: ignore[arg-type]
+
+
 def test_everything_combines_in_any_order() -> None:
     mask, box = square_mask(), Box(1, 2, 11, 9)
     together = Point(1, 2) + box + mask + Points((3, 4), exclude=(5, 6))

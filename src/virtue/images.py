@@ -51,6 +51,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _WARNINGS_LOCK = threading.Lock()
+_SHARED_LOCK = threading.Lock()  # PIL decodes a picture on its first use, which two threads must not do at once
 
 
 def open_image(source: ImageSource, *, allow_urls: bool = False, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -87,7 +88,8 @@ def load_image(source: ImageSource, *, allow_urls: bool = False, max_pixels: int
     """
     name = _name(source)
     if isinstance(source, Image.Image):
-        return _decode(source, name, max_pixels)
+        with _SHARED_LOCK:
+            return _decode(source, name, max_pixels)
     if isinstance(source, str) and _is_url(source):
         source = _read_url(source, allow_urls)
     if isinstance(source, str | Path):
@@ -173,7 +175,10 @@ def _read_url(url: str, allow_urls: bool) -> bytes:
     if url[:5].lower() == "data:":
         return _read_data_url(url)
     if not allow_urls:
-        raise ImageError(f"{url} is a URL, and URLs are not fetched unless that is allowed (allow_urls=True).")
+        raise ImageError(
+            f"{url} is a URL, and URLs are not fetched unless that is asked for: open it with "
+            "virtue.images.open_image(url, allow_urls=True)."
+        )
     return fetch(url)
 
 
@@ -192,7 +197,7 @@ def _read_data_url(url: str) -> bytes:
 
 def _read_all(file: Any) -> bytes:
     try:
-        if file.seekable():
+        if getattr(file, "seekable", bool)():
             file.seek(0)
         data = file.read()
     except (OSError, ValueError) as error:

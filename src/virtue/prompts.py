@@ -9,7 +9,7 @@ mask) is refused when it is made; what needs the image (a point outside it) is r
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
 from pathlib import Path
@@ -177,7 +177,8 @@ class Mask(_Combinable):
 
     def __post_init__(self) -> None:
         """Checks the array and keeps its own bool copy of it."""
-        array = masks.to_bool(np.asarray(self.array))
+        given = self.array.detach().cpu() if hasattr(self.array, "detach") else self.array  # a segmenter's tensor
+        array = masks.to_bool(np.asarray(given))
         if not array.any():
             raise ValueError(f"The mask of {_size(array)} is empty: no pixel of it is set.")
         array.setflags(write=False)
@@ -262,11 +263,13 @@ class VisualPrompt(_Combinable):
 
     def __post_init__(self) -> None:
         """Refuses parts of another type."""
+        if not isinstance(self.points, Iterable):
+            raise ValueError(f"A VisualPrompt's points are a sequence of Point, got {self.points!r}.")
+        object.__setattr__(self, "points", tuple(self.points))
         parts = [(point, Point) for point in self.points]
         for part, kind in [*parts, (self.box, Box | None), (self.mask, Mask | None)]:
             if not isinstance(part, kind):
                 raise ValueError(f"A VisualPrompt is made of Points, a Box and a Mask, got {part!r}.")
-        object.__setattr__(self, "points", tuple(self.points))
 
     def clicks(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Points and box in SAM's terms, where a box is two more points with labels of their own.
@@ -352,6 +355,8 @@ def _store_numbers(owner: Point | Box, names: tuple[str, ...]) -> None:
 
 
 def _number(value: object, what: str) -> float:
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # one number of an array or of a detector's tensor
+        value = value.item()
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ValueError(f"{what} must be a number, got {value!r}.")
     try:

@@ -85,8 +85,10 @@ def progress_bar(total: int, shown: bool) -> Iterator[Callable[[int], None]]:
     if not shown:
         yield lambda done: None
         return
+    from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    with Progress(*Progress.get_default_columns()[:3], MofNCompleteColumn(), TimeRemainingColumn()) as progress:
+    columns = (*Progress.get_default_columns()[:3], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:  # what the program prints stays clean
         task = progress.add_task("Embedding", total=total)
         yield lambda done: progress.advance(task, done)

@@ -14,7 +14,7 @@ Letters: N items, D dimensions.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,7 @@ from virtue.embedder.batching import cost_batches, halving, progress_bar
 from virtue.embedder.fingerprint import fingerprint
 from virtue.embedder.image_view import ImageView
 from virtue.embedder.loading import load
-from virtue.embedder.quantization import Precision, check_truncation, quantize_embeddings, truncate
+from virtue.embedder.quantization import Precision, check_precision, check_truncation, quantize_embeddings, truncate
 from virtue.embedder.rows import RowEncoder
 from virtue.images import ImageSource, image_key, is_image_source, open_image
 from virtue.items import Item, as_item
@@ -182,8 +182,9 @@ class Embedder:
         if batch_size < 1:
             raise ValueError(f"batch_size is at least 1, not {batch_size}.")
         check_truncation(truncate_dim, self.width)
+        check_precision(precision, ranges, truncate_dim or self.dimension)
         single = _is_single(inputs)
-        items = [_with_instruction(as_item(value), instruction) for value in ([inputs] if single else _many(inputs))]
+        items = [_with_instruction(item, instruction) for item in _items([inputs] if single else _many(inputs))]
         shown = logger.isEnabledFor(logging.INFO) if show_progress_bar is None else show_progress_bar
         embeddings = self._encode(items, batch_size, shown)
         kept = self.truncated(embeddings, truncate_dim, normalize=normalize_embeddings)
@@ -196,12 +197,26 @@ class Embedder:
     encode_document = encode
 
     def similarity(self, a: ArrayLike | Tensor, b: ArrayLike | Tensor) -> Tensor:
-        """Cosine similarity of each of `a`, (N, D) or (D,), to each of `b`, (M, D) or (M,): (N, M) float32."""
-        return _unit_rows(a) @ _unit_rows(b).T
+        """Cosine similarity of each of `a`, (N, D) or (D,), to each of `b`, (M, D) or (D,): (N, M) float32.
+
+        Raises:
+            ValueError: If the two differ in dimensions.
+        """
+        left, right = _unit_rows(a), _unit_rows(b)
+        if left.shape[1] != right.shape[1]:
+            raise ValueError(f"Embeddings of {left.shape[1]} and of {right.shape[1]} dimensions cannot be compared.")
+        return left @ right.T
 
     def similarity_pairwise(self, a: ArrayLike | Tensor, b: ArrayLike | Tensor) -> Tensor:
-        """Cosine similarity of each of `a` to its partner in `b`, both (N, D) or (D,): (N,) float32."""
-        return (_unit_rows(a) * _unit_rows(b)).sum(1)
+        """Cosine similarity of each of `a` to its partner in `b`, both (N, D) or (D,): (N,) float32.
+
+        Raises:
+            ValueError: If the two differ in shape.
+        """
+        left, right = _unit_rows(a), _unit_rows(b)
+        if left.shape != right.shape:
+            raise ValueError(f"Pairs need as many of both, got {tuple(left.shape)} and {tuple(right.shape)}.")
+        return (left * right).sum(1)
 
     def open(self, image: ImageSource) -> ImageView:
         """Read and encode a picture once, to ask many things of it.
@@ -264,6 +279,8 @@ class Embedder:
 
 
 def _is_single(inputs: object) -> bool:
+    if isinstance(inputs, np.ndarray) and inputs.dtype.kind in "UO":  # a column of texts or items, as pandas gives it
+        return False
     return isinstance(inputs, str | Item | Mapping) or is_image_source(inputs)
 
 
@@ -271,6 +288,19 @@ def _many(inputs: object) -> list[Any]:
     if not isinstance(inputs, Iterable):
         raise ValueError(f"Cannot embed a {type(inputs).__name__}: give a str, an image, an Item, or a list of such.")
     return list(inputs)
+
+
+def _items(values: Sequence[object]) -> Iterator[Item]:
+    """The inputs as items.
+
+    Raises:
+        ValueError: If one cannot be embedded; says which.
+    """
+    for number, value in enumerate(values):
+        try:
+            yield as_item(value)
+        except ValueError as error:
+            raise type(error)(f"Input {number}: {error}" if len(values) > 1 else str(error)) from error
 
 
 def _with_instruction(item: Item, instruction: str | None) -> Item:
@@ -288,5 +318,9 @@ def _converted(result: NDArray[Any], to_numpy: bool, device: torch.device | None
 
 def _unit_rows(values: ArrayLike | Tensor) -> Tensor:
     """Rows of unit length on the CPU, (N, D) float32."""
+    if isinstance(values, list | tuple) and values and isinstance(values[0], Tensor):
+        values = torch.stack([value for value in values if isinstance(value, Tensor)])
+    elif not isinstance(values, Tensor):
+        values = np.asarray(values, dtype=np.float32)
     tensor = torch.as_tensor(values).detach().cpu().float()
     return torch.nn.functional.normalize(tensor.unsqueeze(0) if tensor.ndim == 1 else tensor, dim=-1)

@@ -5,10 +5,14 @@ Letters: N embeddings, D dimensions.
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+FEW = 100  # embeddings, below which their ranges are a guess
+logger = logging.getLogger(__name__)
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 
@@ -54,11 +58,11 @@ def quantize_embeddings(
         (N, D), or (N, ceil(D / 8)) for the binary ones; int8 or uint8.
 
     Raises:
-        ValueError: If the precision is unknown, or the ranges have another shape.
+        ValueError: If the precision is unknown, the ranges make no sense, or there is one embedding alone to take them
+            from.
     """
-    if precision not in get_args(Precision):
-        raise ValueError(f"precision is one of {', '.join(get_args(Precision))}, not {precision!r}.")
-    if precision == "float32" or (len(embeddings) == 0 and ranges is None):
+    check_precision(precision, ranges, embeddings.shape[1])
+    if precision == "float32":
         return embeddings
     if precision in ("binary", "ubinary"):
         bits: NDArray[np.uint8] = np.packbits(embeddings > 0, axis=1)
@@ -69,12 +73,33 @@ def quantize_embeddings(
     return levels.astype(np.uint8) if precision == "uint8" else (levels - 128).astype(np.int8)
 
 
-def _ranges(embeddings: NDArray[np.float32], ranges: ArrayLike | None) -> NDArray[np.float32]:
+def check_precision(precision: str, ranges: ArrayLike | None, width: int) -> None:
+    """Refuses a precision, or ranges for embeddings of `width` dimensions, that `quantize_embeddings` cannot use.
+
+    Raises:
+        ValueError: If the precision is unknown, or the ranges are of another shape, not finite or upside down.
+    """
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision is one of {', '.join(get_args(Precision))}, not {precision!r}.")
     if ranges is None:
-        return np.stack([embeddings.min(axis=0), embeddings.max(axis=0)])
+        return
     given = np.asarray(ranges, dtype=np.float32)
-    if given.shape != (2, embeddings.shape[1]):
+    if given.shape != (2, width):
+        raise ValueError(f"ranges holds each dimension's lowest and highest value, (2, {width}), not {given.shape}.")
+    if not np.isfinite(given).all() or (given[0] > given[1]).any():
+        raise ValueError("ranges holds finite numbers, the lowest value of each dimension first, then the highest.")
+
+
+def _ranges(embeddings: NDArray[np.float32], ranges: ArrayLike | None) -> NDArray[np.float32]:
+    if ranges is not None:
+        return np.asarray(ranges, dtype=np.float32)
+    if len(embeddings) == 0:
+        return np.zeros((2, embeddings.shape[1]), dtype=np.float32)
+    if len(embeddings) == 1:
         raise ValueError(
-            f"ranges holds each dimension's lowest and highest value, (2, {embeddings.shape[1]}), not {given.shape}."
+            "One embedding alone has no range to be cut into bytes: give `ranges`, those of the embeddings it will be "
+            "compared with."
         )
-    return given
+    if len(embeddings) < FEW:
+        logger.warning("The ranges of %d embeddings say little of others; give `ranges`.", len(embeddings))
+    return np.stack([embeddings.min(axis=0), embeddings.max(axis=0)])

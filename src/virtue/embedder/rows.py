@@ -88,7 +88,7 @@ class RowEncoder:
         Raises:
             ValueError: If a visual prompt does not fit the picture.
         """
-        prompts = [None if item.prompt is None else as_visual_prompt(item.prompt, *size) for _, item in items]
+        prompts = [_checked(place, item, size, alone=len(items) == 1) for place, item in items]
         texts = [self._render(item, prompt) for (_, item), prompt in zip(items, prompts, strict=True)]
         ids = self.processor.token_ids(texts, [image_tokens] * len(texts))
         return [
@@ -153,3 +153,15 @@ class RowEncoder:
         if len(numbers) == len(rows):
             return tokens
         return tokens[torch.tensor([numbers[key] for key in asked], device=tokens.device)]
+
+
+def _checked(place: int, item: Item, size: tuple[int, int], *, alone: bool) -> VisualPrompt | None:
+    """An item's visual prompt, if it fits a picture of this width and height; the error says which item it is."""
+    if item.prompt is None:
+        return None
+    try:
+        return as_visual_prompt(item.prompt, *size)
+    except ValueError as error:
+        if alone and place == 0:
+            raise
+        raise ValueError(f"Input {place}: {error}") from error
