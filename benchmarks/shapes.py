@@ -7,21 +7,21 @@ from transformers import Qwen2VLConfig, Sam2Config
 
 from virtue.embedder import Embedder
 from virtue.model import VirtueConfig, VirtueModel
+from virtue.model.sam_weights import config_from_meta
 from virtue.training.architecture import nano_config, nano_model, nano_processor, nano_tokenizer
 
-SIDE = 1024  # pixels of SAM-2's square input
 WORDS = "a dog cat car tree is on under beside behind the beach street snow forest red small".split()
 
 
 def tiny() -> Embedder:
     """A Qwen2-VL of three layers and a SAM-2 of 16 channels at 1024 x 1024 pixels, its decoder of full size."""
-    return _embedder(_vlm(64, layers=3, heads=4), _sam([16, 32, 64, 128], [1, 2, 3, 2], [1, 2, 4, 8], [4], [7, 7]))
+    stages = {"stages": [1, 2, 3, 2], "global_att_blocks": [4], "window_pos_embed_bkg_spatial_size": [7, 7]}
+    return _embedder(_vlm(64, layers=3, heads=4), _sam(embed_dim=16, num_heads=1, **stages))
 
 
 def base_plus() -> Embedder:
     """SAM-2.1 base-plus as published, beside a Qwen2-VL of four narrow layers."""
-    sam = _sam([112, 224, 448, 896], [2, 3, 16, 3], [2, 4, 8, 16], [12, 16, 20], [14, 14])
-    return _embedder(_vlm(256, layers=4, heads=4), sam)
+    return _embedder(_vlm(256, layers=4, heads=4), _sam())
 
 
 def nano() -> Embedder:
@@ -64,17 +64,7 @@ def _vlm(width: int, layers: int, heads: int) -> Qwen2VLConfig:
 _TOKEN_IDS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
 
 
-def _sam(widths: list[int], blocks: list[int], heads: list[int], whole: list[int], window: list[int]) -> Sam2Config:
-    backbone = {
-        "model_type": "sam2_hiera_det_model",
-        "hidden_size": widths[0],
-        "num_attention_heads": heads[0],
-        "image_size": [SIDE, SIDE],
-        "blocks_per_stage": blocks,
-        "embed_dim_per_stage": widths,
-        "num_attention_heads_per_stage": heads,
-        "window_size_per_stage": [8, 4, 14, 7],
-        "global_attention_blocks": whole,
-        "window_positional_embedding_background_size": window,
-    }
-    return Sam2Config(vision_config={"backbone_config": backbone, "backbone_channel_list": widths[::-1]})
+def _sam(**trunk: Any) -> Sam2Config:
+    """A SAM-2 at 1024 x 1024 pixels by Meta's names for its trunk; what is left out is that of base-plus."""
+    base, neck = {"embed_dim": 112, "num_heads": 2}, {"d_model": 256, "fpn_top_down_levels": [2, 3]}
+    return config_from_meta({"image_encoder": {"trunk": base | trunk, "neck": neck}})

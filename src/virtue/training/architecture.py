@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2VLConfig, Sam2Config
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from virtue.model import VirtueConfig, VirtueModel, VirtueProcessor
+from virtue.model.sam_weights import config_from_meta
 from virtue.templates import END_TOKEN, IMAGE_TOKEN
 
 SAM_SIDE = 256
@@ -54,35 +55,21 @@ def _vlm_config() -> Qwen2VLConfig:
 
 
 def _sam_config() -> Sam2Config:
-    widths = [24, 48, 96, 192]
-    backbone = {
-        "model_type": "sam2_hiera_det_model",
-        "hidden_size": widths[0],
-        "num_attention_heads": 1,
-        "image_size": [SAM_SIDE, SAM_SIDE],
-        "blocks_per_stage": [1, 1, 2, 1],
-        "embed_dim_per_stage": widths,
-        "num_attention_heads_per_stage": [1, 2, 4, 8],
-        "window_size_per_stage": [8, 4, 8, 8],
-        "global_attention_blocks": [3],
-        "window_positional_embedding_background_size": [8, 8],
+    trunk = {
+        "embed_dim": 24,
+        "num_heads": 1,
+        "stages": [1, 1, 2, 1],
+        "global_att_blocks": [3],
+        "window_pos_embed_bkg_spatial_size": [8, 8],
+        "window_spec": [8, 4, 8, 8],
     }
-    vision = {
-        "backbone_config": backbone,
-        "backbone_channel_list": widths[::-1],
-        "backbone_feature_sizes": [[SAM_SIDE // s, SAM_SIDE // s] for s in (4, 8, 16)],
-        "fpn_hidden_size": CHANNELS,
-        "fpn_top_down_levels": [2, 3],
-    }
-    decoder = {
-        "hidden_size": CHANNELS,
-        "mlp_dim": 4 * CHANNELS,
-        "num_attention_heads": 4,
-        "iou_head_hidden_dim": CHANNELS,
-        "dynamic_multimask_via_stability": False,  # only the single-mask token is trained
-    }
-    prompts = {"hidden_size": CHANNELS, "image_size": SAM_SIDE, "patch_size": 16, "mask_input_channels": 16}
-    return Sam2Config(vision_config=vision, mask_decoder_config=decoder, prompt_encoder_config=prompts)
+    neck = {"d_model": CHANNELS, "fpn_top_down_levels": [2, 3]}
+    config = config_from_meta({"image_size": SAM_SIDE, "image_encoder": {"trunk": trunk, "neck": neck}})
+    config.prompt_encoder_config.mask_input_channels = 16
+    decoder = config.mask_decoder_config
+    decoder.mlp_dim, decoder.num_attention_heads, decoder.iou_head_hidden_dim = 4 * CHANNELS, 4, CHANNELS
+    decoder.dynamic_multimask_via_stability = False  # only the single-mask token is trained
+    return config
 
 
 def nano_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
