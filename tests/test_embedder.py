@@ -168,7 +168,7 @@ def test_what_cannot_be_embedded_is_refused_in_a_sentence(embedder: Embedder, tm
 
 
 def test_a_model_without_segmentation_refuses_what_it_cannot_see() -> None:
-    plain = tiny_embedder(segmentation=False)
+    plain = tiny_embedder(sam=False)
     assert plain.encode(picture(60, 60)).shape == (WIDTH,)
     with pytest.raises(ValueError, match="no segmentation stream"):
         plain.encode(Item(image=picture(60, 60), prompt=Point(9, 1)))

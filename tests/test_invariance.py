@@ -57,7 +57,7 @@ def segmentation(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(scope="module", params=["image_frame", "released"])
 def embedder(request: pytest.FixtureRequest, segmentation: bool) -> Embedder:
-    return tiny_embedder(segmentation=segmentation, position_rule=request.param)
+    return tiny_embedder(sam=segmentation, position_rule=request.param)
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ def test_a_model(model: Embedder) -> None:
 
 
 def test_a_model_without_a_segmentation_stream() -> None:
-    assert model_facts(tiny_embedder(segmentation=False), "")["segmentation stream"] == "none"
+    assert model_facts(tiny_embedder(sam=False), "")["segmentation stream"] == "none"
 
 
 def test_an_index(model: Embedder, tmp_path: Path) -> None:

@@ -53,4 +53,4 @@ def test_weights_tell_models_apart(pictures: Path, model: Embedder) -> None:
     with pytest.raises(ValueError, match="make another index with --to"):
         build(index, tiny_embedder(seed=1))
     with pytest.raises(ValueError, match="has no segmentation stream"):
-        Index.create(pictures, tiny_embedder(segmentation=False), to=pictures / "other", regions=RegionSettings())
+        Index.create(pictures, tiny_embedder(sam=False), to=pictures / "other", regions=RegionSettings())

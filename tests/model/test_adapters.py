@@ -9,7 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
-from tests.model.tiny import picture, tiny_model, tiny_processor
+from tests.tiny import picture, tiny_model, tiny_processor
 from virtue.items import Item
 from virtue.model import VirtueModel
 from virtue.model.checkpoints import CheckpointError, load_adapter

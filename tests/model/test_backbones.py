@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel
 
-from tests.model.tiny import BACKBONES, WIDTH, picture, tiny_model, tiny_processor, vlm_config
+from tests.tiny import BACKBONES, WIDTH, picture, tiny_config, tiny_model, tiny_processor, vlm_config
 from virtue.model import VirtueModel, VirtueProcessor
 from virtue.model.patch_projection import PatchProjection
 from virtue.prompts import Box, Point
@@ -29,7 +29,7 @@ def embed(model: VirtueModel, processor: VirtueProcessor, rows: slice, *, prompt
 @pytest.mark.parametrize("sam", [True, False], ids=["with_sam", "without_sam"])
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_any_mix_of_rows(backbone: str, sam: bool) -> None:
-    model = tiny_model(backbone, sam=sam)
+    model = tiny_model(tiny_config(backbone, sam=sam))
     processor = tiny_processor(model.config, padding_side="left")
     together = embed(model, processor, slice(None), prompted=sam)
     assert together.shape == (5, WIDTH)
@@ -45,7 +45,7 @@ def test_any_mix_of_rows(backbone: str, sam: bool) -> None:
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_eager_and_sdpa_agree(backbone: str) -> None:
-    model = tiny_model(backbone)
+    model = tiny_model(tiny_config(backbone))
     processor = tiny_processor(model.config)
     expected = embed(model, processor, slice(None), prompted=True)
     model.set_attn_implementation("eager")
@@ -55,7 +55,7 @@ def test_eager_and_sdpa_agree(backbone: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_half_precision(backbone: str, dtype: torch.dtype) -> None:
-    model = tiny_model(backbone)
+    model = tiny_model(tiny_config(backbone))
     processor = tiny_processor(model.config)
     expected = embed(model, processor, slice(None), prompted=True)
     embeddings = embed(model.to(dtype), processor, slice(None), prompted=True)
@@ -64,7 +64,7 @@ def test_half_precision(backbone: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_saved_model_is_the_same_to_the_bit(backbone: str, tmp_path: Path) -> None:
-    model = tiny_model(backbone)
+    model = tiny_model(tiny_config(backbone))
     processor = tiny_processor(model.config)
     model.save_pretrained(tmp_path)
     loaded = AutoModel.from_pretrained(tmp_path)
@@ -74,7 +74,7 @@ def test_a_saved_model_is_the_same_to_the_bit(backbone: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_patches_are_projected_as_a_convolution_would(backbone: str) -> None:
-    model = tiny_model(backbone)
+    model = tiny_model(tiny_config(backbone))
     projection = model.vlm.visual.patch_embed.proj
     assert type(projection) is PatchProjection
     patch = model.config.vlm_config.vision_config.patch_size
@@ -86,13 +86,15 @@ def test_patches_are_projected_as_a_convolution_would(backbone: str) -> None:
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_weights_keep_the_names_and_shapes_that_transformers_gives_them(backbone: str) -> None:
-    ours = tiny_model(backbone, sam=False).vlm
+    ours = tiny_model(tiny_config(backbone, sam=False)).vlm
     theirs = AutoModel.from_config(vlm_config(backbone))
     assert {name: tensor.shape for name, tensor in ours.state_dict().items()} == {
         name: tensor.shape for name, tensor in theirs.state_dict().items()
     }
     theirs.load_state_dict(ours.state_dict())
-    pixels, grid = tiny_processor(tiny_model(backbone, sam=False).config).image_inputs([picture()]).values()
+    pixels, grid = (
+        tiny_processor(tiny_model(tiny_config(backbone, sam=False)).config).image_inputs([picture()]).values()
+    )
     for mine, other in zip(
         ours.get_image_features(pixels, grid).pooler_output,
         theirs.eval().get_image_features(pixels, grid).pooler_output,
@@ -102,7 +104,7 @@ def test_weights_keep_the_names_and_shapes_that_transformers_gives_them(backbone
 
 
 def test_deepstack_of_qwen3_reaches_the_language_model() -> None:
-    model = tiny_model("qwen3_vl")
+    model = tiny_model(tiny_config("qwen3_vl"))
     processor = tiny_processor(model.config)
     with torch.no_grad():
         features = model.encode_images(**processor.image_inputs([PICTURES[1]]))
@@ -120,7 +122,7 @@ def test_deepstack_of_qwen3_reaches_the_language_model() -> None:
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_words_and_a_picture_are_embedded_as_the_bare_backbone_does(backbone: str) -> None:
     """Without a segmentation stream this is the backbone's own forward with its own positions."""
-    model = tiny_model(backbone, sam=False)
+    model = tiny_model(tiny_config(backbone, sam=False))
     processor = tiny_processor(model.config)
     inputs = processor(TEXTS[2:3], PICTURES[2:3])
     kinds = (inputs["input_ids"] == 1).int()

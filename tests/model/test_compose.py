@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, Sam2Model
 
-from tests.model.tiny import BACKBONES, WIDTH, picture, sam_config, tiny_config, tiny_processor, vlm_config
+from tests.tiny import BACKBONES, WIDTH, picture, sam_config, tiny_config, tiny_processor, vlm_config
 from virtue.model import VirtueConfig, VirtueModel
 from virtue.model.checkpoints import CheckpointError, compose
 from virtue.prompts import Box

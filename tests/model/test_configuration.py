@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig, Qwen2VLConfig, Sam2Config
 
-from tests.model.tiny import BACKBONES, sam_config, tiny_config, vlm_config
+from tests.tiny import BACKBONES, sam_config, tiny_config, vlm_config
 from virtue.model import VirtueConfig
 
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModel, BatchFeature
 
-from tests.model.tiny import WIDTH, picture, tiny_config, tiny_model, tiny_processor, vlm_config
+from tests.tiny import WIDTH, picture, tiny_config, tiny_model, tiny_processor, vlm_config
 from virtue.model import VirtueConfig, VirtueModel, VirtueProcessor
 from virtue.model.segmentation import SamPrompts
 from virtue.prompts import AnyPrompt, Box, Mask, Point, Points
@@ -84,7 +84,7 @@ def test_padding_side_does_not_matter(shared: VirtueModel, processor: VirtueProc
 
 @pytest.mark.parametrize("rule", ["image_frame", "released"])
 def test_position_rules_hold_in_any_batch(rule: str) -> None:
-    model = tiny_model(position_rule=rule)
+    model = tiny_model(tiny_config(position_rule=rule))
     processor = tiny_processor(model.config, padding_side="left")
     alone = torch.cat([embed(model, batch(processor, [row])) for row in ROWS[2:5]])
     torch.testing.assert_close(embed(model, batch(processor, ROWS[2:5])), alone, rtol=0, atol=1e-5)
@@ -133,7 +133,7 @@ def test_masks_need_previews_and_a_segmentation_stream(shared: VirtueModel, proc
     assert (logits[0] - logits[1]).abs().max() > 1e-3
     with pytest.raises(ValueError, match="previews=True"):
         shared.masks(shared.encode_images(**inputs), rows, prompts)
-    plain = tiny_model(sam=False)
+    plain = tiny_model(tiny_config(sam=False))
     features = plain.encode_images(inputs["pixel_values"], inputs["image_grid_thw"])
     with pytest.raises(ValueError, match="draws no masks"):
         plain.masks(features, rows, prompts)
@@ -177,7 +177,7 @@ def test_nothing_is_computed_that_an_embedding_does_not_need(shared: VirtueModel
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_saved_model_is_the_same_to_the_bit(dtype: torch.dtype, tmp_path: Path) -> None:
-    tiny_model(trained_on="Noise.").save_pretrained(tmp_path / "first")
+    tiny_model(tiny_config(trained_on="Noise.")).save_pretrained(tmp_path / "first")
     model = VirtueModel.from_pretrained(tmp_path / "first", dtype=dtype)
     processor = tiny_processor(model.config)
     model.save_pretrained(tmp_path)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.model.tiny import tiny_config
+from tests.tiny import tiny_config
 from virtue.model.modeling_virtue import VirtueModel
 from virtue.model.positions import POSITION_RULES, image_frame_positions, released_positions
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor, BatchFeature
 
-from tests.model.tiny import SAM_SIDE, picture, tiny_config, tiny_processor
+from tests.tiny import SAM_SIDE, picture, tiny_config, tiny_processor
 from virtue.items import Item
 from virtue.model import VirtueProcessor
 from virtue.model.processing_virtue import SAM_MEAN, SAM_STD

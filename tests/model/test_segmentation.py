@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from transformers import Sam2Model
 
-from tests.model.tiny import SAM_SIDE, sam_config, tiny_model
+from tests.tiny import SAM_SIDE, sam_config, tiny_model
 from virtue.model.segmentation import (
     PADDING_LABEL,
     Connector,
