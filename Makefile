@@ -37,6 +37,7 @@ format: $(DEV)  ## Sort the imports and format every file
 
 bench: $(CORE)  ## Measure speed, as ratios in one run
 	$(BIN)/python benchmarks/embed.py
+	$(BIN)/python benchmarks/search.py
 
 clean:  ## Remove the environment
 	rm -rf $(VENV)

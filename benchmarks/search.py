@@ -29,7 +29,7 @@ def main() -> None:
     """Builds an index in a temporary folder, searches it both ways and prints what came out."""
     parser = argparse.ArgumentParser(description="Search speed and recall.")
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--dimension", type=int, default=128)
+    parser.add_argument("--dimension", type=int, default=192)
     parser.add_argument("--queries", type=int, default=200)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
