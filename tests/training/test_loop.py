@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from virtue.training.loop import MUON, Schedule, _optimizers, train
+from virtue.training.loop import MUON, Schedule, make_optimizers, train
 from virtue.training.runs import Run
 
 STEPS = Schedule(steps=7, learning_rate=0.1, warmup=2, save_every=2)
@@ -124,7 +124,7 @@ class Network(nn.Module):
 
 def test_muon_takes_the_matrices_inside_and_adamw_the_rest() -> None:
     network = Network()
-    adamw, muon = _optimizers(network, STEPS)
+    adamw, muon = make_optimizers(network, STEPS)
     assert isinstance(muon, torch.optim.Muon)
     assert [p.shape for group in muon.param_groups for p in group["params"]] == [(4, 4)]
     rest = sum(p.numel() for group in adamw.param_groups for p in group["params"])
@@ -149,12 +149,21 @@ def test_half_precision_is_for_computing_not_for_weights(tmp_path: Path) -> None
     def losses(step: int) -> dict[str, Tensor]:
         output = module(torch.ones(1, 3))
         seen.append(output.dtype)
-        return {"square": output.square().mean()}
+        return {"square": output.float().square().mean()}
 
     train(module, losses, Schedule(1, 0.1, half=True), Run(tmp_path / "half"))
     train(module, losses, Schedule(1, 0.1), Run(tmp_path / "whole"))
     assert seen == [torch.bfloat16, torch.float32]
-    assert module.weight.dtype == torch.float32
+    assert not torch.equal(module.weight, module.weight.bfloat16().float())
+
+
+def test_a_checkpoint_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
+    module = linear()
+    Run(tmp_path).save({"module": module.state_dict(), "optimizer": {}, "step": 2})
+    with pytest.raises(
+        ValueError, match=r"checkpoint\.pt was written by an earlier version: train into another folder"
+    ):
+        fit(module, Run(tmp_path))
 
 
 def test_what_is_frozen_stays(tmp_path: Path) -> None:

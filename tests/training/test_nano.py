@@ -12,6 +12,9 @@ from virtue.items import Item
 from virtue.model import VirtueModel, VirtueProcessor
 from virtue.prompts import Box
 from virtue.training import nano
+from virtue.training.architecture import nano_model
+from virtue.training.contrastive import Learner
+from virtue.training.loop import Schedule, make_optimizers
 from virtue.training.nano import PLANS, keep_to
 from virtue.training.runs import Run
 
@@ -74,6 +77,17 @@ def test_the_exported_weights_are_the_trained_ones(finished: Path) -> None:
     kept = {name.removeprefix("model."): tensor for name, tensor in trained.items() if name.startswith("model.")}
     assert exported.keys() == kept.keys()
     assert all(torch.equal(tensor, kept[name].half()) for name, tensor in exported.items())
+
+
+def test_muon_leaves_tables_and_heads_to_adamw() -> None:
+    learner = Learner(nano_model(0), 0)
+    adamw, muon = make_optimizers(learner, Schedule(1, 0.1))
+    names = {id(parameter): name for name, parameter in learner.named_parameters()}
+    theirs = {names[id(p)] for group in muon.param_groups for p in group["params"]}
+    others = {names[id(p)] for group in adamw.param_groups for p in group["params"]}
+    assert {"model.vlm.language_model.layers.0.mlp.up_proj.weight", "model.connector.mlp.0.weight"} <= theirs
+    assert {"model.vlm.language_model.embed_tokens.weight", "heads.object.weight", "heads.related.weight"} <= others
+    assert not any(name.startswith(("heads.", "model.sam.")) for name in theirs)
 
 
 def test_the_tokenizer_is_learnt_once(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,6 +152,17 @@ def test_true_texts_never_hold_a_held_out_pair(batches: Batches) -> None:
             assert not objects[np.ix_(names, names)].any()
 
 
+def test_a_step_has_as_many_rows_as_any_other(processor: VirtueProcessor) -> None:
+    """Even one whose scenes have too few to show: some come twice."""
+    for step in range(6):
+        batch = Batches(processor, 1, 6, 2, seed=4, pixels=False)(step)
+        assert len(batch.region_image) == 6
+        assert batch.region_truth.shape == (6, 18)
+        assert batch.region_texts["input_ids"].shape[1] % 4 == 0
+        twice = batch.region_elements[:6, 0]
+        assert len(twice.unique()) <= int(batch.present.sum())
+
+
 def test_a_batch_describes_its_scenes(processor: VirtueProcessor, shown: tuple[list[Scene], Batch]) -> None:
     scenes, batch = shown
     nothing = len(OBJECTS)

@@ -1,8 +1,8 @@
 """The loop that every stage of the bundled model's training runs: warm-up, flat, decay, checkpoints, a log.
 
 Muon (https://kellerjordan.github.io/posts/muon) updates the matrices inside the network, AdamW all the rest: tables,
-convolutions, vectors, and the heads that end it. From the same start the vision tower is after 200 steps of it where
-AdamW alone takes it in 350. Half precision (bfloat16) doubles the speed of a step, on CPUs that have it too.
+convolutions, vectors, and the heads that end it; `benchmarks/train.py` compares it with AdamW alone. Half precision
+(bfloat16) doubles the speed of a step, on CPUs that have it too.
 """
 
 import time
@@ -30,7 +30,8 @@ class Schedule:
         learning_rate: Of AdamW, after the warm-up and before the decay. Muon's is `MUON` times as high.
         warmup: Steps over which the rate rises from 0.
         decay: Share of the steps, at the end, over which it falls to 0 (linearly).
-        weight_decay: On matrices only.
+        weight_decay: Of everything but norms, biases and single vectors; times the learning rate, so Muon's matrices
+            shrink `MUON` times as fast.
         save_every: Steps between checkpoints.
         half: Compute the losses in bfloat16 where that loses nothing; weights stay in float32.
     """
@@ -71,16 +72,11 @@ def train(
 
     Raises:
         FloatingPointError: If a loss is not finite.
+        ValueError: If the checkpoint is of an earlier version.
     """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    optimizers = _optimizers(module, schedule)
-    start = 0
-    if (state := run.load()) is not None:
-        module.load_state_dict(state["module"])
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        start = int(state["step"])
-    for step in range(start, schedule.steps):
+    optimizers = make_optimizers(module, schedule)
+    for step in range(_resume(run, module, optimizers), schedule.steps):
         began = time.perf_counter()
         with torch.autocast(parameters[0].device.type, torch.bfloat16, enabled=schedule.half):
             terms = losses(step)
@@ -110,7 +106,20 @@ def train(
             progress(done, schedule.steps, figures)
 
 
-def _optimizers(module: nn.Module, schedule: Schedule) -> list[torch.optim.Optimizer]:
+def _resume(run: Run, module: nn.Module, optimizers: list[torch.optim.Optimizer]) -> int:
+    """Take over the run's checkpoint, if there is one; gives the number of steps done."""
+    state = run.load()
+    if state is None:
+        return 0
+    if "optimizers" not in state:
+        raise ValueError(f"{run.checkpoint} was written by an earlier version: train into another folder.")
+    module.load_state_dict(state["module"])
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    return int(state["step"])
+
+
+def make_optimizers(module: nn.Module, schedule: Schedule) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside, AdamW for the rest, weight decay on everything but norms, biases and vectors."""
     inner = {
         id(layer.weight)
@@ -128,7 +137,7 @@ def _optimizers(module: nn.Module, schedule: Schedule) -> list[torch.optim.Optim
         torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.98)),
     ]
     if matrices:
-        # Changes are scaled to the size that AdamW's have, so that one schedule and one weight decay serve both.
+        # Changes are scaled to the size that AdamW's have, so that one schedule serves both.
         optimizers.append(
             torch.optim.Muon(
                 matrices,

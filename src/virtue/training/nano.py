@@ -122,7 +122,7 @@ def keep_to(plan: Plan, folder: Path) -> None:
 def train_segmenter(folder: Path, plan: Plan, device: torch.device, progress: StageProgress | None = None) -> None:
     """Stage 1, into `folder / "segmenter"`."""
     model = nano_model(plan.seed)
-    _attend_plainly(model, device, "sam.vision_encoder")
+    attend_plainly(model, device, "sam.vision_encoder")
     segmenter = Segmenter(model, plan.seed).to(device).train()
     batches = SegmentationBatches(read_processor(folder), plan.segmenter_images, plan.seed)
     train(
@@ -250,7 +250,7 @@ def _texts() -> Iterator[str]:
 def has_half(device: torch.device) -> bool:
     """Whether a device computes in bfloat16 faster than in float32."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
         able = torch.cpu.get_capabilities()
         return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
@@ -259,11 +259,11 @@ def has_half(device: torch.device) -> bool:
 
 def _learner(plan: Plan, device: torch.device) -> Learner:
     model = nano_model(plan.seed)
-    _attend_plainly(model, device, "vlm.language_model", "vlm.visual")
+    attend_plainly(model, device, "vlm.language_model", "vlm.visual")
     return Learner(model, plan.seed).to(device).train()
 
 
-def _attend_plainly(model: VirtueModel, device: torch.device, *parts: str) -> None:
+def attend_plainly(model: VirtueModel, device: torch.device, *parts: str) -> None:
     """On a CPU compute the attention of what learns step by step: the gradients of the fused kernel take far longer."""
     if device.type == "cpu":
         for part in parts:

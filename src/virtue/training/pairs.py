@@ -39,9 +39,8 @@ from virtue.training.prompting import KINDS, draw_prompt
 KIND_WEIGHTS = (0.3, 0.25, 0.25, 0.12, 0.08)  # of prompting.KINDS
 SHORT_SHARE = 0.25  # of the texts
 LENGTH = 4  # texts are padded to a multiple of it, for few different shapes
+Value = TypeVar("Value")
 SIZES = ((256, 256),) * 6 + ((320, 240), (240, 320))  # of a step's scenes: mostly square
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -186,10 +185,13 @@ class Batches:
         A few of every picture first, then what is left over, or some once more: every step has as many, because
         kernels are made anew for every new shape.
         """
-        turns = [(turn, i, sample) for i, own in enumerate(samples) for turn, sample in enumerate(_shuffled(own, rng))]
-        first = [(i, sample) for turn, i, sample in turns if turn < self.rows]
-        rest = [(i, sample) for turn, i, sample in turns if turn >= self.rows]
-        chosen = first + _shuffled(rest, rng)
+        chosen: list[tuple[int, RegionSample]] = []
+        rest: list[tuple[int, RegionSample]] = []
+        for i, own in enumerate(samples):
+            rows = [(i, sample) for sample in _shuffled(own, rng)]
+            chosen += rows[: self.rows]
+            rest += rows[self.rows :]
+        chosen += _shuffled(rest, rng)
         wanted = self.images * self.rows
         while chosen and len(chosen) < wanted:
             chosen += _shuffled(chosen, rng)
@@ -228,10 +230,10 @@ class Batches:
         inputs = self.processor.text_inputs(
             [self.processor.render(Item(text=text)) for text in texts], [0] * len(texts)
         )
-        return {name: functional.pad(ids, (0, -ids.shape[1] % LENGTH)) for name, ids in inputs.items()}
+        return {name: functional.pad(rows, (0, -rows.shape[1] % LENGTH)) for name, rows in inputs.items()}
 
 
-def _shuffled(values: list[T], rng: np.random.Generator) -> list[T]:
+def _shuffled(values: list[Value], rng: np.random.Generator) -> list[Value]:
     return [values[i] for i in rng.permutation(len(values))]
 
 

@@ -25,7 +25,6 @@ from virtue.model.segmentation import (
     SamPrompts,
     encode_prompts,
     encode_sam_image,
-    image_positions,
     segmentation_features,
 )
 from virtue.prompts import VisualPrompt
@@ -72,7 +71,9 @@ class Segmenter(nn.Module):
             sparse, dense = encode_prompts(self.sam, prompts)
             masks, iou, *_ = self.sam.mask_decoder(
                 image_embeddings=coarse,
-                image_positional_embeddings=image_positions(self.sam).expand(len(coarse), -1, -1, -1),
+                image_positional_embeddings=self.sam.get_image_wide_positional_embeddings().expand(
+                    len(coarse), -1, -1, -1
+                ),
                 sparse_prompt_embeddings=sparse.unsqueeze(1),
                 dense_prompt_embeddings=dense,
                 multimask_output=False,
@@ -192,7 +193,7 @@ def _token_loss(segmenter: Segmenter, features: Tensor, shares: Tensor) -> Tenso
 
 def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Focal loss (gamma 2, alpha 0.25; arXiv 1708.02002), mean over pixels, sum over the R masks (R, H, W)."""
-    entropy = functional.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")
+    entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     right = torch.exp(-entropy)
     alpha = 0.25 * target + 0.75 * (1 - target)
     return (alpha * (1 - right).square() * entropy).mean((1, 2)).sum()
@@ -200,7 +201,7 @@ def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     """1 - dice coefficient of the probabilities, with one pixel of smoothing, sum over the R masks (R, H, W)."""
-    probability = logits.float().sigmoid()
+    probability = logits.sigmoid()
     both = (probability * target).sum((1, 2))
     return (1 - (2 * both + 1) / (probability.sum((1, 2)) + target.sum((1, 2)) + 1)).sum()
 
