@@ -101,6 +101,8 @@ def test_other_settings_and_impossible_ones_are_refused(tmp_path: Path) -> None:
 def test_a_refused_size_leaves_no_trace(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="0 x 10 pixels is too small"):
         write_scenes(tmp_path / "scenes", 1, width=0, height=10)
+    with pytest.raises(ValueError, match="split is 'dev'"):
+        write_scenes(tmp_path / "scenes", 1, "dev")  # type: ignore[arg-type]
     assert not (tmp_path / "scenes").exists()
 
 
@@ -108,3 +110,14 @@ def test_a_set_does_not_shrink(tmp_path: Path) -> None:
     write_scenes(tmp_path, 3, width=48, height=48)
     with pytest.raises(ValueError, match="holds 3 scenes already; ask for as many or more"):
         write_scenes(tmp_path, 2, width=48, height=48)
+
+
+def test_a_killed_set_does_not_shrink_either(tmp_path: Path) -> None:
+    def stop(done: int, _: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_scenes(tmp_path, 9, seed=4, width=48, height=48, progress=stop)
+    with pytest.raises(ValueError, match="holds 3 scenes already"):
+        write_scenes(tmp_path, 2, seed=4, width=48, height=48)

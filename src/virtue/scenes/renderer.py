@@ -98,11 +98,7 @@ def render(seed: int, split: Split = "train", width: int = 256, height: int = 25
     Raises:
         ValueError: If the seed, the split or the size is out of range.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}; it must be 'train' or 'test'")
-    if seed < 0:
-        raise ValueError(f"seed is {seed}; it must be 0 or more")
-    check_size(width, height)
+    check_request(seed, split, width, height)
     rng = np.random.default_rng([SPLITS[split], seed])
     place, names = _choose_words(rng, split)
     picture = paint(PLACES[place], rng, width, height)
@@ -121,12 +117,16 @@ def render(seed: int, split: Split = "train", width: int = 256, height: int = 25
     )
 
 
-def check_size(width: int, height: int) -> None:
-    """Refuses a size, in pixels, at which no scene can be drawn.
+def check_request(seed: int, split: str, width: int, height: int) -> None:
+    """Refuses what `render` cannot draw.
 
     Raises:
-        ValueError: If it is too small, too long or too large.
+        ValueError: If the seed or the split is out of range, or the size, in pixels, too small, too long or too large.
     """
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}; it must be 'train' or 'test'")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; it must be 0 or more")
     if min(width, height) < SMALLEST_SIDE:
         raise ValueError(
             f"a scene of {width} x {height} pixels is too small; each side must be at least {SMALLEST_SIDE}"

@@ -23,7 +23,7 @@ from PIL import Image
 
 from virtue.masks import to_rle
 from virtue.scenes.captions import canonical_caption, caption_rng, region_samples
-from virtue.scenes.renderer import Scene, Split, check_size, scenes
+from virtue.scenes.renderer import Scene, Split, check_request, scenes
 from virtue.scenes.vocabulary import OBJECTS, object_id
 from virtue.templates import DESCRIBE_BOX
 
@@ -81,20 +81,20 @@ def write_scenes(
         The folder.
 
     Raises:
-        ValueError: If the count is not positive, the format is unknown, no scene can be drawn at that size, or the
-            folder holds more scenes or scenes of other settings.
+        ValueError: If the count is not positive, the format is unknown, no such scene can be drawn, or the folder
+            holds more scenes or scenes of other settings.
     """
     if count < 1:
         raise ValueError(f"count is {count}; it must be 1 or more")
     if image_format not in ("png", "jpeg"):
         raise ValueError(f"image_format is {image_format!r}; it must be 'png' or 'jpeg'")
-    check_size(width, height)
+    check_request(seed, split, width, height)
     folder = Path(folder)
     settings = _Settings(split, seed, width, height, image_format)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / ".parts").mkdir(exist_ok=True)
     _check_settings(folder, settings)
-    _check_count(folder, count)
+    _check_count(folder, count, seed)
     parts = []
     for start in range(0, count, PART):
         stop = min(start + PART, count)
@@ -120,9 +120,10 @@ def _check_settings(folder: Path, settings: _Settings) -> None:
         raise ValueError(f"{folder} holds scenes with {differences}; choose another folder")
 
 
-def _check_count(folder: Path, count: int) -> None:
+def _check_count(folder: Path, count: int, seed: int) -> None:
     """Refuses to make a set smaller: its tables would no longer be about all its pictures."""
-    held = max((int(part.stem.split("-")[1]) for part in (folder / ".parts").glob("*-*.json")), default=0)
+    seeds = [int(picture.stem.split("_")[1]) for picture in (folder / "images").glob("*_*.[pj][np]g")]
+    held = max(seeds, default=seed - 1) - seed + 1
     if held > count:
         raise ValueError(f"{folder} holds {held} scenes already; ask for as many or more, or choose another folder")
 
