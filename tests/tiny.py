@@ -88,9 +88,9 @@ def tiny_config(backbone: str = "qwen2_vl", *, sam: bool = True, **settings: Any
 
 def tiny_model(config: VirtueConfig | None = None, seed: int = 0) -> VirtueModel:
     """A model in evaluation mode whose weights are large enough for everything to matter."""
-    torch.manual_seed(seed)
-    model = VirtueModel(config or tiny_config())
-    with torch.no_grad():
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        model = VirtueModel(config or tiny_config())
         for module in model.modules():
             for name, weight in module.named_parameters(recurse=False):
                 if weight.dim() == 1:

@@ -276,8 +276,8 @@ def test_a_missing_or_damaged_file_is_named(
         ({"hidden_size": -5}, "describes no model that can be built"),
         ({"num_attention_heads": 0}, "describes no model that can be built"),
         ({"hidden_act": "nonesuch"}, "describes no model that can be built"),
-        ({"virtue_sam": {"enabled": True, "points_per_side": "3"}}, "has a virtue_sam that makes no sense"),
-        ({"virtue_sam": {"enabled": True, "points_per_side": 0}}, "has a virtue_sam that makes no sense"),
+        ({"virtue_sam": {"enabled": True, "points_per_side": "3"}}, "has settings that make no sense"),
+        ({"virtue_sam": {"enabled": True, "points_per_side": 0}}, "has settings that make no sense"),
     ],
 )
 def test_a_configuration_of_no_model_is_named(folder: Path, changes: dict[str, Any], message: str) -> None:

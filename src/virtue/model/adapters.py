@@ -31,7 +31,13 @@ ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_PATTERNS = (ADAPTER_CONFIG, "adapter_model.safetensors", "adapter_model.bin", CONNECTOR_FILE)
 _SETTINGS = ("r", "lora_alpha", "use_dora", "use_rslora", "fan_in_fan_out", "lora_bias")
 _PATTERNS = ("rank_pattern", "alpha_pattern")
-_DONE_WITHOUT = {"bias": "none", "modules_to_save": None}  # what else of the model they would change
+# Settings that change more of a model than the layers that an adapter adds, and their values that do not.
+_MUST_BE: dict[str, tuple[object, ...]] = {
+    "bias": ("none", None),
+    "modules_to_save": (None, []),
+    "init_lora_weights": (True, False, "gaussian", "eva", "orthogonal", None),
+    "alora_invocation_tokens": (None,),
+}
 
 
 def load_adapter(
@@ -58,8 +64,8 @@ def load_adapter(
         raise CheckpointError(
             f"{config_path} is of peft_type {fields.get('peft_type')!r}; only LORA (and DoRA) adapters can be loaded."
         )
-    for setting, harmless in _DONE_WITHOUT.items():
-        if fields.get(setting) not in (harmless, None, []):
+    for setting, harmless in _MUST_BE.items():
+        if fields.get(setting) not in harmless:
             raise CheckpointError(
                 f"{config_path} has {setting} = {fields[setting]!r}, which changes more than an adapter's own layers; "
                 "merge it with the code that trained it and load the whole model."
@@ -105,12 +111,12 @@ def _lora_config(path: Path, fields: dict[str, object], state: State, trainable:
     from peft import LoraConfig
 
     given = {key: fields[key] for key in _SETTINGS if key in fields}
-    given |= {key: _by_module(fields.get(key) or {}, _adapted(state)) for key in _PATTERNS}
     targets = [vlm_key(module) for module in _adapted(state)]
     dropout = fields.get("lora_dropout", 0.0) if trainable else 0.0
     try:
+        given |= {key: _by_module(fields.get(key) or {}, _adapted(state)) for key in _PATTERNS}
         return LoraConfig(**given, lora_dropout=dropout, target_modules=targets, inference_mode=not trainable)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, re.error) as error:
         raise CheckpointError(f"{path} has a setting that PEFT does not accept ({error}); get it again.") from error
 
 
@@ -119,7 +125,7 @@ def _by_module(pattern: object, modules: list[str]) -> dict[str, object]:
     from peft.utils.other import get_pattern_key
 
     if not isinstance(pattern, dict):
-        return {}
+        raise TypeError(f"a pattern is a table of modules, not {pattern!r}")
     keys = {module: get_pattern_key(pattern.keys(), module) for module in modules}
     return {re.escape(vlm_key(module)): pattern[key] for module, key in keys.items() if key in pattern}
 

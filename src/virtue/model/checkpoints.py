@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import save_torch_state_dict
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoTokenizer, PreTrainedConfig
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -96,9 +97,7 @@ def load_saved(folder: Path, dtype: torch.dtype | str | None = None) -> tuple[Vi
     try:
         config = VirtueConfig.from_pretrained(folder)
         processor = VirtueProcessor.from_pretrained(folder)
-    except (
-        Exception
-    ) as error:  # transformers and tokenizers raise almost anything at a file that is not as it should be
+    except Exception as error:  # at a broken file transformers and tokenizers raise almost anything
         raise CheckpointError(
             f"{folder} lacks a readable configuration or tokenizer ({_in_a_line(error)}); get it again."
         ) from error
@@ -148,9 +147,9 @@ def load_released(
         raise CheckpointError(f"{folder} has no segmentation stream (no virtue_sam in config.json): leave out `sam`.")
     try:
         config = virtue_config(vlm, segmenter, stride, settings or {})
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, StrictDataclassError) as error:
         raise CheckpointError(
-            f"{folder / 'config.json'} has a virtue_sam that makes no sense ({_in_a_line(error)}); get it again."
+            f"{folder / 'config.json'} has settings that make no sense ({_in_a_line(error)}); get it again."
         ) from error
     model = build(config, state, places, torch.float32 if adapter else dtype)
     if adapter:
@@ -262,7 +261,7 @@ def build(
         with torch.device("meta"):
             shapes = {key: tuple(tensor.shape) for key, tensor in VirtueModel(config).state_dict().items()}
     except Exception as error:  # a size that divides nothing, an activation that does not exist: each has its own
-        where = places.get("vlm")
+        where = " or ".join(str(places[part]) for part in ("vlm", "sam") if part in places)
         raise CheckpointError(
             f"The config.json{f' beside {where}' if where else ''} describes no model that can be built "
             f"({type(error).__name__}: {_in_a_line(error)}); get it again."
@@ -276,9 +275,8 @@ def build(
 
 
 def _in_a_line(error: Exception) -> str:
-    """The first line of what an error says, without a full stop."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    """What an error says, in one line and without a full stop."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def _default_sam(folder: Path, settings: dict[str, Any]) -> str | Path:

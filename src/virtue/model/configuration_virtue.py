@@ -57,17 +57,19 @@ class VirtueConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     @classmethod
-    def get_config_dict(cls, name: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: Any, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """The fields of a `config.json`, for `from_pretrained`.
 
         Raises:
             ValueError: If it is of another kind of model, such as the authors' layout.
         """
-        fields, rest = super().get_config_dict(name, **kwargs)
+        fields, rest = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         kind = fields.get("model_type", cls.model_type)
         if kind != cls.model_type:
             raise ValueError(
-                f"{name} holds a {kind} model, not one in this project's layout: load it with "
+                f"{pretrained_model_name_or_path} holds a {kind} model, not one in this project's layout: load it with "
                 "virtue.Embedder.from_pretrained or virtue.model.checkpoints.load_released, or convert it with "
                 "`virtue convert`."
             )

@@ -73,14 +73,21 @@ class VirtueModel(PreTrainedModel):
         self.post_init()
 
     @classmethod
-    def from_pretrained(cls, name: Any, *args: Any, **kwargs: Any) -> Any:
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
         """Load a checkpoint in this project's layout as any `PreTrainedModel` does, but whole or not at all.
 
         Raises:
-            ValueError: If a tensor is missing, where transformers would start it at random.
+            ValueError: If a tensor is missing, where transformers would start it at random, or the folder holds an
+                adapter.
         """
+        name = pretrained_model_name_or_path
         wanted = kwargs.pop("output_loading_info", False)
         model, info = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)
+        if getattr(model, "_hf_peft_config_loaded", False):  # without DoRA's magnitudes, and without the check below
+            raise ValueError(
+                f"{name} holds an adapter: load its model, then the adapter with "
+                "virtue.model.checkpoints.load_adapter, or both with Embedder.from_pretrained(model, adapter=...)."
+            )
         if info["missing_keys"]:
             raise ValueError(
                 f"{name} lacks {len(info['missing_keys'])} of the model's tensors, such as "

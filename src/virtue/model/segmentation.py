@@ -111,24 +111,16 @@ def encode_prompts(sam: Sam2Model, prompts: SamPrompts) -> tuple[Tensor, Tensor]
         Sparse embeddings (R, P + 1, C), the last one SAM-2's "not a point", and dense embeddings (R, C, h, w).
     """
     encoder = sam.prompt_encoder
-    with torch.autocast(prompts.points.device.type, enabled=False):  # half precision moves a click by pixels
-        sparse, dense = encoder(
-            input_points=prompts.points.unsqueeze(1),
-            input_labels=prompts.labels.unsqueeze(1),
-            input_boxes=None,
-            input_masks=None,
-        )
+    sparse, dense = encoder(
+        input_points=prompts.points.unsqueeze(1),
+        input_labels=prompts.labels.unsqueeze(1),
+        input_boxes=None,
+        input_masks=None,
+    )
     if prompts.masks is not None and prompts.has_mask is not None:
         masked = encoder.mask_embed(prompts.masks.to(dense.dtype))
         dense = torch.where(prompts.has_mask.view(-1, 1, 1, 1), masked, dense)
     return sparse.squeeze(1).to(dense.dtype), dense
-
-
-def image_positions(sam: Sam2Model) -> Tensor:
-    """SAM-2's positional code of every cell of its map, (1, C, h, w), in full precision as `encode_prompts` has it."""
-    with torch.autocast(sam.device.type, enabled=False):
-        positions: Tensor = sam.get_image_wide_positional_embeddings()
-    return positions
 
 
 def segmentation_features(sam: Sam2Model, image_features: Tensor, prompts: SamPrompts) -> Tensor:
@@ -155,7 +147,7 @@ def _two_way(sam: Sam2Model, image_features: Tensor, prompts: SamPrompts) -> Ten
     sparse, dense = encode_prompts(sam, prompts)
     learned = torch.cat([decoder.obj_score_token.weight, decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([learned.expand(len(sparse), -1, -1), sparse], dim=1).unsqueeze(1)  # (R, 1, 6 + P + 1, C)
-    where = image_positions(sam).flatten(2).transpose(1, 2).unsqueeze(1).to(sparse.dtype)
+    where = sam.get_image_wide_positional_embeddings().flatten(2).transpose(1, 2).unsqueeze(1).to(sparse.dtype)
     queries, keys = tokens, (image_features + dense).flatten(2).transpose(1, 2).unsqueeze(1)  # keys (R, 1, h * w, C)
     for layer in decoder.transformer.layers:
         queries, keys, _ = layer(
@@ -189,7 +181,7 @@ def decode_masks(
     for count in counts.unique().tolist():
         rows = torch.nonzero(counts == count).squeeze(1)
         sparse, dense = encode_prompts(sam, prompts.rows(rows))
-        where = image_positions(sam).expand(len(rows), -1, -1, -1).to(dense.dtype)
+        where = sam.get_image_wide_positional_embeddings().expand(len(rows), -1, -1, -1).to(dense.dtype)
         masks, iou, *_ = sam.mask_decoder(
             image_embeddings=image_features[rows],
             image_positional_embeddings=where,
