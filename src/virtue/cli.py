@@ -138,7 +138,7 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror.lower()}"
     message = " ".join(str(error).split())
-    if isinstance(error, INPUT_ERRORS):
+    if isinstance(error, INPUT_ERRORS) or (isinstance(error, OSError) and error.errno is None):  # raised in our words
         return message
     return f"{type(error).__name__}: {message} (virtue --debug shows where)"
 

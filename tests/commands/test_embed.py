@@ -76,7 +76,7 @@ def test_two_runs_do_not_share_an_output(tmp_path: Path) -> None:
 
 
 def test_lines_of_stdin_are_texts(tmp_path: Path) -> None:
-    assert run("-o", tmp_path / "out.jsonl", lines="blue\nred\n").exit_code == 0
+    assert run("-o", tmp_path / "out.jsonl", lines="\ufeffblue\nred\n").exit_code == 0
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [row["input"] for row in rows] == ["blue", "red"]
     np.testing.assert_allclose([row["embedding"] for row in rows], [BLUE, RED])

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+import virtue.commands.index as command
 from virtue import cli
 
 pytestmark = pytest.mark.usefixtures("colours")
@@ -22,6 +23,19 @@ def test_indexing_ends_with_a_summary_and_can_be_repeated(folder: Path) -> None:
     assert f"The index is {folder / '.virtue'}. Run the same command to bring it up to date" in result.stderr
     (folder / "broken[1].jpg").unlink()
     assert "Added 0, updated 0, removed 0, unchanged 3, unreadable 0." in run("index", folder).stderr
+
+
+def test_a_long_list_of_unreadable_files_is_kept_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "SHOWN_UNREADABLE", 1)
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        (folder / name).write_bytes(b"nothing")
+    listed = folder / ".virtue" / "unreadable.txt"
+    assert f"and 2 more; {listed} lists all." in run("index", folder).stderr
+    assert [line.split(":")[0] for line in listed.read_text().splitlines()] == ["a.jpg", "b.jpg", "c.jpg"]
+    for name in ("b.jpg", "c.jpg"):
+        (folder / name).unlink()
+    run("index", folder)
+    assert not listed.exists()
 
 
 def test_regions_are_counted_and_remembered(folder: Path, tmp_path: Path) -> None:

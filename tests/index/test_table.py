@@ -51,12 +51,27 @@ def test_regions_are_hits_with_box_and_mask(folder_with_objects: Path, embedder:
     assert hit.score == pytest.approx(0.9)
 
 
+def test_more_hits_than_rows_may_be_asked_for(index: Index, embedder: ColourEmbedder) -> None:
+    assert len(index.search("red", embedder, top_k=10**20)) == len(index.search("red", embedder, top_k=1000))
+
+
 def test_filter_names_columns(index: Index, embedder: ColourEmbedder) -> None:
     assert [hit.path for hit in index.search("red", embedder, filter="width > 8")] == ["green.png"]
     assert index.search("red", embedder, filter="path LIKE 'nowhere/%'") == []
 
 
-@pytest.mark.parametrize("wrong", ["colour = 'red'", "width >", "width"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "colour = 'red'",
+        "width >",
+        "width",
+        "width > 1 LIMIT 1",
+        "width > 1 kind = 'image'",
+        "kind = 'image'; DROP TABLE items",
+        "width > 1 --",
+    ],
+)
 def test_bad_filter_is_refused_in_one_sentence(index: Index, embedder: ColourEmbedder, wrong: str) -> None:
     with pytest.raises(
         ValueError, match=r"^The filter .* is not understood \(.*\); the columns are id, path"

@@ -107,8 +107,9 @@ def embed(
     embedder = Embedder.from_pretrained(model, device=device, truncate_dim=truncate_dim)
     job = Job(embedder, bool(files) or listed is not None, instruction, batch_size)
     folder = output.with_name(output.name + ".parts")
-    folder.mkdir(parents=True, exist_ok=True)
+    output.parent.mkdir(parents=True, exist_ok=True)
     with _alone(output):
+        folder.mkdir(exist_ok=True)
         try:
             parts = list(_compute(job, inputs, folder))
         except KeyboardInterrupt:
@@ -139,7 +140,7 @@ def _inputs(files: list[Path], listed: Path | None) -> Iterator[str]:
     """Paths of images from the arguments and the list, or else the lines of stdin."""
     if files or listed is not None:
         return iter([*map(str, files), *(_lines(listed) if listed is not None else [])])
-    if sys.stdin.isatty():
+    if sys.stdin is None or sys.stdin.isatty():
         raise ValueError("Give images, or --list with a file of their paths, or texts on stdin, one a line.")
     return (line.rstrip("\r\n") for line in _as_it_comes(sys.stdin))
 
@@ -156,7 +157,7 @@ def _lines(listed: Path) -> list[str]:
 def _as_it_comes(stream: TextIO) -> TextIO:
     """The stream, which no longer ends at bytes that are not UTF-8: the line that holds them fails alone."""
     if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(encoding="utf-8", errors="surrogateescape")
+        stream.reconfigure(encoding="utf-8-sig", errors="surrogateescape")
     return stream
 
 

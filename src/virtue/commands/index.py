@@ -130,9 +130,11 @@ def _show(console: Console, index: Index, summary: Summary) -> None:
     )
     for bad in summary.unreadable[:SHOWN_UNREADABLE]:
         console.print(f"  {bad.path}: {bad.reason}", highlight=False, markup=False, soft_wrap=True)
+    everything = index.folder / "unreadable.txt"
+    everything.unlink(missing_ok=True)
     if len(summary.unreadable) > SHOWN_UNREADABLE:
-        everything = index.folder / "unreadable.txt"
-        everything.write_text("".join(f"{bad.path}: {bad.reason}\n" for bad in summary.unreadable), encoding="utf-8")
+        lines = "".join(f"{bad.path}: {bad.reason}\n" for bad in summary.unreadable)
+        everything.write_text(lines, encoding="utf-8", errors="backslashreplace")
         more = len(summary.unreadable) - SHOWN_UNREADABLE
         console.print(f"  and {more:,} more; {everything} lists all.", highlight=False, markup=False, soft_wrap=True)
     again = "; these are tried again then" if summary.unreadable else ""

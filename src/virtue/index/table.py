@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from virtue.embedder import Embedder
 
 FOLDER_NAME = ".virtue"
+MOST_HITS = 2**31 - 1  # LanceDB counts no further
 """Where the index of a folder lies inside it, unless told otherwise."""
 
 APPROXIMATE_FROM = 100_000
@@ -34,7 +35,6 @@ APPROXIMATE_FROM = 100_000
 
 PARTITION_ROWS = 1_000
 PROBES = 40
-MOST_HITS = 2**31 - 1  # LanceDB counts no further
 REFINE = 4
 """An approximate search looks through `PROBES` clusters of about `PARTITION_ROWS` rows, at a byte per number, and
 sorts the best `REFINE` times top_k by the exact vectors; `benchmarks/search.py` measures what that is worth."""
