@@ -391,8 +391,11 @@ def test_the_input_that_cannot_be_embedded_is_named(embedder: Embedder) -> None:
     with pytest.raises(ValueError, match=r"^An item needs text or an image"):
         embedder.encode("")
     wide = Item(image=picture(60, 60), prompt=Box(0, 0, 99, 9))
-    with pytest.raises(ValueError, match=r"^Input 1: Box\(0, 0, 99, 9\) reaches outside"):
-        embedder.encode(["a", wide])
+    for place, inputs in ((1, ["a", wide]), (0, [wide, "a"])):
+        with pytest.raises(ValueError, match=rf"^Input {place}: Box\(0, 0, 99, 9\) reaches outside"):
+            embedder.encode(inputs)
+    with pytest.raises(ValueError, match=r"^Input 1: Point\(99, 1\)"):
+        embedder.open(picture(60, 60)).encode([None, Point(99, 1)])
     with pytest.raises(ValueError, match=r"^Box\(0, 0, 99, 9\) reaches outside"):
         embedder.encode(wide)
 
@@ -406,6 +409,11 @@ def test_arguments_are_checked_before_anything_is_computed(embedder: Embedder, m
     for ranges in (np.full((2, WIDTH), np.nan), np.stack([np.ones(WIDTH), np.zeros(WIDTH)])):
         with pytest.raises(ValueError, match="finite numbers, the lowest value of each dimension first"):
             embedder.encode(["a"], precision="int8", ranges=ranges)
+
+
+def test_few_embeddings_say_little_of_the_range(embedder: Embedder, caplog: pytest.LogCaptureFixture) -> None:
+    assert embedder.encode(["a", "b"], precision="int8").shape == (2, WIDTH)
+    assert "The ranges of 2 embeddings say little of others" in caplog.text
 
 
 def test_one_embedding_alone_has_no_ranges(embedder: Embedder) -> None:
@@ -434,6 +442,7 @@ def test_similarity_of_whatever_encode_returns(embedder: Embedder) -> None:
     listed = embedder.encode(["a", "b"], convert_to_numpy=False)
     assert torch.allclose(embedder.similarity(listed, listed), expected)
     assert torch.allclose(embedder.similarity([row.numpy() for row in listed], listed), expected)
+    assert torch.allclose(embedder.similarity([listed[0], listed[1].numpy()], listed), expected)
     with pytest.raises(ValueError, match="of 3 and of 4 dimensions cannot be compared"):
         embedder.similarity(np.ones(3), np.ones(4))
     with pytest.raises(ValueError, match=r"as many of both, got \(1, 3\) and \(2, 3\)"):

@@ -197,7 +197,7 @@ def _read_data_url(url: str) -> bytes:
 
 def _read_all(file: Any) -> bytes:
     try:
-        if getattr(file, "seekable", bool)():
+        if hasattr(file, "seekable") and file.seekable():
             file.seek(0)
         data = file.read()
     except (OSError, ValueError) as error:

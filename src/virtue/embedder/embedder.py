@@ -29,7 +29,14 @@ from virtue.embedder.batching import cost_batches, halving, progress_bar
 from virtue.embedder.fingerprint import fingerprint
 from virtue.embedder.image_view import ImageView
 from virtue.embedder.loading import load
-from virtue.embedder.quantization import Precision, check_precision, check_truncation, quantize_embeddings, truncate
+from virtue.embedder.quantization import (
+    Precision,
+    check_count,
+    check_precision,
+    check_truncation,
+    quantize_embeddings,
+    truncate,
+)
 from virtue.embedder.rows import RowEncoder
 from virtue.images import ImageSource, image_key, is_image_source, open_image
 from virtue.items import Item, as_item
@@ -185,6 +192,7 @@ class Embedder:
         check_precision(precision, ranges, truncate_dim or self.dimension)
         single = _is_single(inputs)
         items = [_with_instruction(item, instruction) for item in _items([inputs] if single else _many(inputs))]
+        check_count(precision, ranges, len(items))
         shown = logger.isEnabledFor(logging.INFO) if show_progress_bar is None else show_progress_bar
         embeddings = self._encode(items, batch_size, shown)
         kept = self.truncated(embeddings, truncate_dim, normalize=normalize_embeddings)
@@ -261,7 +269,9 @@ class Embedder:
             rows = [
                 row
                 for number, picture in enumerate(pictures)
-                for row in self.rows.image_rows(picture.items, number, picture.size, len(features.visual[number]))
+                for row in self.rows.image_rows(
+                    picture.items, number, picture.size, len(features.visual[number]), numbered=len(out) > 1
+                )
             ]
             self.rows.embed(rows, features, out, batch_size, advance)
 
@@ -279,7 +289,7 @@ class Embedder:
 
 
 def _is_single(inputs: object) -> bool:
-    if isinstance(inputs, np.ndarray) and inputs.dtype.kind in "UO":  # a column of texts or items, as pandas gives it
+    if isinstance(inputs, np.ndarray) and inputs.ndim == 1 and inputs.dtype.kind in "UO":  # a column, as pandas has it
         return False
     return isinstance(inputs, str | Item | Mapping) or is_image_source(inputs)
 
@@ -300,7 +310,7 @@ def _items(values: Sequence[object]) -> Iterator[Item]:
         try:
             yield as_item(value)
         except ValueError as error:
-            raise type(error)(f"Input {number}: {error}" if len(values) > 1 else str(error)) from error
+            raise ValueError(f"Input {number}: {error}" if len(values) > 1 else str(error)) from error
 
 
 def _with_instruction(item: Item, instruction: str | None) -> Item:
@@ -318,9 +328,9 @@ def _converted(result: NDArray[Any], to_numpy: bool, device: torch.device | None
 
 def _unit_rows(values: ArrayLike | Tensor) -> Tensor:
     """Rows of unit length on the CPU, (N, D) float32."""
-    if isinstance(values, list | tuple) and values and isinstance(values[0], Tensor):
-        values = torch.stack([value for value in values if isinstance(value, Tensor)])
-    elif not isinstance(values, Tensor):
-        values = np.asarray(values, dtype=np.float32)
-    tensor = torch.as_tensor(values).detach().cpu().float()
+    if isinstance(values, list | tuple) and any(isinstance(value, Tensor) for value in values):
+        tensor = torch.stack([torch.as_tensor(value).detach().cpu().float() for value in values])
+    else:
+        tensor = torch.as_tensor(values if isinstance(values, Tensor) else np.asarray(values, dtype=np.float32))
+    tensor = tensor.detach().cpu().float()
     return torch.nn.functional.normalize(tensor.unsqueeze(0) if tensor.ndim == 1 else tensor, dim=-1)

@@ -79,7 +79,9 @@ class ImageView:
             return np.empty((0, self._embedder.dimension), dtype=np.float32)
         out = np.empty((len(items), self._embedder.width), dtype=np.float32)
         with torch.inference_mode():
-            rows = self._rows.image_rows(list(enumerate(items)), 0, self.size, len(self._features.visual[0]))
+            rows = self._rows.image_rows(
+                list(enumerate(items)), 0, self.size, len(self._features.visual[0]), numbered=len(items) > 1
+            )
             self._rows.embed(rows, self._features, out, BATCH_SIZE)
         embeddings = self._embedder.truncated(out)
         return embeddings if _is_list(prompts) or _is_list(text) else embeddings[0]

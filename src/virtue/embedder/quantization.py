@@ -67,6 +67,7 @@ def quantize_embeddings(
     if precision in ("binary", "ubinary"):
         bits: NDArray[np.uint8] = np.packbits(embeddings > 0, axis=1)
         return bits if precision == "ubinary" else (bits.astype(np.int16) - 128).astype(np.int8)
+    check_count(precision, ranges, len(embeddings))
     low, high = _ranges(embeddings, ranges)
     shares = (embeddings - low) / np.where(high > low, high - low, 1)
     levels: NDArray[np.float32] = np.clip(shares * 255, 0, 255)
@@ -90,16 +91,24 @@ def check_precision(precision: str, ranges: ArrayLike | None, width: int) -> Non
         raise ValueError("ranges holds finite numbers, the lowest value of each dimension first, then the highest.")
 
 
+def check_count(precision: str, ranges: ArrayLike | None, count: int) -> None:
+    """Refuses to take ranges from a single embedding.
+
+    Raises:
+        ValueError: If there is one embedding, no ranges, and a precision that needs them.
+    """
+    if count == 1 and ranges is None and precision in ("int8", "uint8"):
+        raise ValueError(
+            "One embedding alone has no range to be cut into bytes: give `ranges`, those of the embeddings it will be "
+            "compared with."
+        )
+
+
 def _ranges(embeddings: NDArray[np.float32], ranges: ArrayLike | None) -> NDArray[np.float32]:
     if ranges is not None:
         return np.asarray(ranges, dtype=np.float32)
     if len(embeddings) == 0:
         return np.zeros((2, embeddings.shape[1]), dtype=np.float32)
-    if len(embeddings) == 1:
-        raise ValueError(
-            "One embedding alone has no range to be cut into bytes: give `ranges`, those of the embeddings it will be "
-            "compared with."
-        )
     if len(embeddings) < FEW:
         logger.warning("The ranges of %d embeddings say little of others; give `ranges`.", len(embeddings))
     return np.stack([embeddings.min(axis=0), embeddings.max(axis=0)])

@@ -75,7 +75,7 @@ class RowEncoder:
         return [Row(place, own) for (place, _), own in zip(items, ids, strict=True)]
 
     def image_rows(
-        self, items: Sequence[tuple[int, Item]], image: int, size: tuple[int, int], image_tokens: int
+        self, items: Sequence[tuple[int, Item]], image: int, size: tuple[int, int], image_tokens: int, *, numbered: bool
     ) -> list[Row]:
         """Rows of items of one picture, each given with its place.
 
@@ -84,12 +84,18 @@ class RowEncoder:
             image: Which of the pictures at hand it is.
             size: Its width and height.
             image_tokens: How many image tokens it has.
+            numbered: Whether an error says which item it is about, because there are several.
 
         Raises:
             ValueError: If a visual prompt does not fit the picture.
         """
-        prompts = [_checked(place, item, size, alone=len(items) == 1) for place, item in items]
-        texts = [self._render(item, prompt) for (_, item), prompt in zip(items, prompts, strict=True)]
+        prompts, texts = [], []
+        for place, item in items:
+            try:
+                prompts.append(None if item.prompt is None else as_visual_prompt(item.prompt, *size))
+                texts.append(self._render(item, prompts[-1]))
+            except ValueError as error:
+                raise ValueError(f"Input {place}: {error}" if numbered else str(error)) from error
         ids = self.processor.token_ids(texts, [image_tokens] * len(texts))
         return [
             Row(place, own, image, prompt, size) for (place, _), own, prompt in zip(items, ids, prompts, strict=True)
@@ -153,15 +159,3 @@ class RowEncoder:
         if len(numbers) == len(rows):
             return tokens
         return tokens[torch.tensor([numbers[key] for key in asked], device=tokens.device)]
-
-
-def _checked(place: int, item: Item, size: tuple[int, int], *, alone: bool) -> VisualPrompt | None:
-    """An item's visual prompt, if it fits a picture of this width and height; the error says which item it is."""
-    if item.prompt is None:
-        return None
-    try:
-        return as_visual_prompt(item.prompt, *size)
-    except ValueError as error:
-        if alone and place == 0:
-            raise
-        raise ValueError(f"Input {place}: {error}") from error
