@@ -67,7 +67,7 @@ class Plan:
     text_steps: int = 120
     reader_steps: int = 1500
     tower_steps: int = 5500
-    contrastive_steps: int = 2900
+    contrastive_steps: int = 3700
     rows: int = 3
     distractors: int = 3
     seed: int = 0
