@@ -96,9 +96,8 @@ def embed(
     """Write embeddings of texts and images to a file.
 
     Row i belongs to input i: images given as arguments or in a list (whose blank lines do not count), or else the
-    lines of stdin as texts. An input that
-    cannot be read gets NaN (npy) or null, is listed at the end, and makes the exit code 1. It may be stopped at any
-    moment; the same command goes on.
+    lines of stdin as texts. An input that cannot be read gets NaN (npy) or null, is listed at the end, and makes the
+    exit code 1. It may be stopped at any moment; the same command goes on.
     """
     from virtue.embedder import Embedder
 

@@ -20,13 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from virtue.model import VirtueModel, VirtueProcessor
-from virtue.model.segmentation import (
-    PADDING_LABEL,
-    SamPrompts,
-    encode_prompts,
-    encode_sam_image,
-    segmentation_features,
-)
+from virtue.model.segmentation import PADDING_LABEL, SamPrompts, encode_prompts, encode_sam_image, segmentation_features
 from virtue.prompts import VisualPrompt
 from virtue.scenes.renderer import Scene, render
 from virtue.scenes.vocabulary import OBJECTS, object_id
