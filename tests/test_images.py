@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from virtue.images import FORMATS, ImageError, image_key, load_image, open_image, thumbnail
+from virtue.images import FORMATS, ImageError, image_key, image_size, load_image, open_image, thumbnail
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -106,6 +106,38 @@ def test_all_eight_orientations_show_the_same_picture(kind: str, orientation: in
     assert np.array_equal(pixels(once), np.asarray(once))  # not turned again
     with Image.open(io.BytesIO(data)) as image:
         assert np.array_equal(pixels(image), np.asarray(once))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG", "WEBP"])
+def test_the_size_of_a_file_is_that_of_the_picture_turned(kind: str, orientation: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "picture"
+    path.write_bytes(encoded(Image.fromarray(unturned(picture(), orientation)), kind, exif=exif))
+    assert image_size(path) == image_size(str(path)) == open_image(path).size == (12, 8)
+
+
+def test_the_size_is_read_without_the_pixels(tmp_path: Path) -> None:
+    big = Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8))
+    path = tmp_path / "cut.jpg"
+    path.write_bytes(encoded(big, "JPEG")[:2000])
+    assert image_size(path) == (300, 200)
+    with pytest.raises(ImageError, match="is damaged"):
+        open_image(path)
+
+
+def test_what_has_no_size_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    text = tmp_path / "words.png"
+    text.write_text("no picture")
+    huge = tmp_path / "huge.gif"  # only a header: 65,535 x 65,535
+    huge.write_bytes(b"GIF89a\xff\xff\xff\xff\x00\x00\x00,\x00\x00\x00\x00\xff\xff\xff\xff\x00\x02\x00;")
+    with pytest.raises(ImageError, match=r"missing\.png does not exist\."):
+        image_size(tmp_path / "missing.png")
+    with pytest.raises(ImageError, match=r"words\.png is not an image"):
+        image_size(text)
+    with pytest.raises(ImageError, match=r"huge\.gif .*more"):
+        image_size(huge)
 
 
 def test_broken_exif_is_no_reason_to_refuse() -> None:

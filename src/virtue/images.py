@@ -15,9 +15,9 @@ import io
 import sys
 import threading
 import warnings
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
@@ -29,10 +29,21 @@ from virtue.remote import ImageError, fetch
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["ImageError", "ImageSource", "image_key", "is_image_source", "load_image", "open_image", "thumbnail"]
+__all__ = [
+    "ImageError",
+    "ImageSource",
+    "image_key",
+    "image_size",
+    "is_image_source",
+    "load_image",
+    "open_image",
+    "thumbnail",
+]
 
 ImageSource: TypeAlias = "str | Path | bytes | BinaryIO | Image.Image | NDArray[Any] | Tensor"
 """A path, URL or data URL; the bytes of a file, or the open file; a PIL image, an array or a tensor."""
+
+_Read = TypeVar("_Read")
 
 MAX_PIXELS = 100_000_000
 """More pixels than this are refused by default: as RGB they would take 300 MB."""
@@ -93,7 +104,7 @@ def load_image(source: ImageSource, *, allow_urls: bool = False, max_pixels: int
     if isinstance(source, str) and _is_url(source):
         source = _read_url(source, allow_urls)
     if isinstance(source, str | Path):
-        return _open_path(Path(source), name, max_pixels)
+        return _read_path(Path(source), name, lambda stream: _open_stream(stream, name, max_pixels))
     if isinstance(source, bytes | bytearray | memoryview):
         return _open_stream(io.BytesIO(source), name, max_pixels)
     if _is_tensor(source):
@@ -103,6 +114,21 @@ def load_image(source: ImageSource, *, allow_urls: bool = False, max_pixels: int
     if hasattr(source, "read"):
         return _open_stream(io.BytesIO(_read_all(source)), name, max_pixels)
     raise ImageError(f"Cannot open a {type(source).__name__} as an image.")
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Width and height of an image file as `open_image` would give it, after the EXIF turn.
+
+    Only the header is read, except of a PNG without a turn in it: that may still follow behind the pixels.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ImageError: If there is no such file, it is no image, or is too large.
+    """
+    name = str(path)
+    return _read_path(Path(path), name, lambda stream: _upright_size(_identify(stream, name), name))
 
 
 def is_image_source(value: object) -> TypeGuard[ImageSource]:
@@ -207,7 +233,7 @@ def _read_all(file: Any) -> bytes:
     return data
 
 
-def _open_path(path: Path, name: str, max_pixels: int) -> Image.Image:
+def _read_path(path: Path, name: str, read: Callable[[BinaryIO], _Read]) -> _Read:
     try:
         if path.is_dir():
             raise ImageError(f"{name} is a folder, not an image.")
@@ -216,25 +242,36 @@ def _open_path(path: Path, name: str, max_pixels: int) -> Image.Image:
         if not path.is_file():  # a pipe or a device could be read for ever
             raise ImageError(f"{name} is not a regular file.")
         with path.open("rb") as stream:
-            return _open_stream(stream, name, max_pixels)
+            return read(stream)
     except OSError as error:
         raise ImageError(f"{name} cannot be read: {error.strerror or error}.") from error
 
 
 def _open_stream(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
+    return _decode(_identify(stream, name), name, max_pixels)
+
+
+def _identify(stream: BinaryIO, name: str) -> Image.Image:
+    """The picture that a file promises, its pixels not yet read."""
     if not stream.read(1):
         raise ImageError(f"{name} is empty.")
     stream.seek(0)
     try:
         with _quietly():
-            image = Image.open(stream, formats=FORMATS)
+            return Image.open(stream, formats=FORMATS)
     except Image.DecompressionBombError:
         raise ImageError(f"{name} has more pixels than PIL agrees to decode.") from None
     except UnidentifiedImageError:
         raise ImageError(f"{name} is not an image of a kind that is read ({', '.join(FORMATS)}).") from None
     except Exception as error:  # a broken file can raise almost anything in PIL's parsers
         raise ImageError(f"{name} cannot be read as an image: {error}.") from error
-    return _decode(image, name, max_pixels)
+
+
+def _upright_size(image: Image.Image, name: str) -> tuple[int, int]:
+    _check_size(image.width, image.height, name, MAX_PIXELS)
+    # PIL states the size of a TIFF as it is after the turn.
+    lies = image.format != "TIFF" and _orientation(image) in (5, 6, 7, 8)
+    return (image.height, image.width) if lies else (image.width, image.height)
 
 
 def _decode(image: Image.Image, name: str, max_pixels: int) -> Image.Image:

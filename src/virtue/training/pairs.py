@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from virtue.data.prompting import KINDS, draw_prompt
 from virtue.items import Item
 from virtue.model import VirtueProcessor
 from virtue.model.segmentation import SamPrompts
@@ -34,7 +35,6 @@ from virtue.scenes.vocabulary import (
     place_id,
     relation_id,
 )
-from virtue.training.prompting import KINDS, draw_prompt
 
 KIND_WEIGHTS = (0.3, 0.25, 0.25, 0.12, 0.08)  # of prompting.KINDS
 SHORT_SHARE = 0.25  # of the texts

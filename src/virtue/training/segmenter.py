@@ -19,13 +19,13 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
+from virtue.data.prompting import KINDS, draw_prompt
 from virtue.model import VirtueModel, VirtueProcessor
 from virtue.model.segmentation import PADDING_LABEL, SamPrompts, encode_prompts, encode_sam_image, segmentation_features
 from virtue.prompts import VisualPrompt
 from virtue.scenes.renderer import Scene, render
 from virtue.scenes.vocabulary import OBJECTS, object_id
 from virtue.training.codes import IdealCodes, cell_loss, pointed_shares, token_loss
-from virtue.training.prompting import KINDS, draw_prompt
 
 KIND_WEIGHTS = (0.32, 0.28, 0.15, 0.15, 0.1)  # of prompting.KINDS
 

@@ -1,8 +1,20 @@
 import numpy as np
 import pytest
 
-from virtue.prompts import Box, as_visual_prompt
-from virtue.training.prompting import KINDS, Kind, draw_prompt, rough_box, rough_mask, shrink, tight_box
+from virtue.data.prompting import (
+    KINDS,
+    PROMPT_KINDS,
+    Kind,
+    PromptKinds,
+    checked_kinds,
+    draw_prompt,
+    redraw,
+    rough_box,
+    rough_mask,
+    shrink,
+    tight_box,
+)
+from virtue.prompts import Box, Mask, Point, VisualPrompt, as_visual_prompt
 
 HEIGHT, WIDTH = 12, 20
 
@@ -114,3 +126,87 @@ def test_rough_masks_are_the_mask_grown_shrunk_or_displaced() -> None:
 def test_a_mask_that_shrinks_to_nothing_is_kept() -> None:
     mask = MASKS["a pixel"]
     assert all(rough_mask(mask, np.random.default_rng(seed)).array.any() for seed in range(40))
+
+
+def drawn(prompt: VisualPrompt, kinds: PromptKinds | None, size: tuple[int, int] | None = None) -> list[VisualPrompt]:
+    return [redraw(prompt, np.random.default_rng(seed), kinds, size) for seed in range(200)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mask_gives_the_kinds_that_have_weight(kind: Kind) -> None:
+    mask = MASKS["a block"]
+    for seed in range(20):
+        rng, same = np.random.default_rng(seed), np.random.default_rng(seed)
+        same.random()  # the kind
+        annotated = VisualPrompt(box=Box(4, 2, 14, 10), mask=Mask(mask))
+        assert redraw(annotated, rng, {kind: 2.0}) == draw_prompt(kind, mask, same)
+
+
+def test_kinds_come_as_often_as_their_weights_say() -> None:
+    kinds: PromptKinds = {"box": 3.0, "mask": 1.0}
+    prompts = drawn(VisualPrompt(mask=Mask(MASKS["a block"])), kinds)
+    assert sum(prompt.mask is not None for prompt in prompts) == pytest.approx(50, abs=20)
+    assert all((prompt.mask is None) != (prompt.box is None) and not prompt.points for prompt in prompts)
+    by_default = drawn(VisualPrompt(mask=Mask(MASKS["a block"])), PROMPT_KINDS)
+    assert {(bool(p.points), p.box is not None, p.mask is not None) for p in by_default} == {
+        (True, False, False),
+        (False, True, False),
+        (False, False, True),
+        (True, True, False),
+        (False, True, True),
+    }
+
+
+def test_a_box_alone_is_jittered_inside_the_picture_and_never_clicked() -> None:
+    box = Box(0, 2, 10, 10)
+    boxes = [p.box for p in drawn(VisualPrompt(box=box), PROMPT_KINDS, (WIDTH, HEIGHT)) if not p.points and not p.mask]
+    assert len(boxes) == 200
+    corners = np.array([(b.x1, b.y1, b.x2, b.y2) for b in boxes if b])
+    assert (corners[:, 0] >= 0).all()
+    assert (corners[:, 3] <= HEIGHT).all()
+    spread = corners.std(axis=0)
+    assert spread[1:] == pytest.approx([0.4, 0.5, 0.4], rel=0.2)  # 5 % of 10 wide, 8 high
+    assert corners.mean(axis=0)[1:] == pytest.approx([2, 10, 10], abs=0.15)
+
+
+def test_a_box_in_a_picture_of_unknown_size_stays_within_itself() -> None:
+    boxes = [prompt.box for prompt in drawn(VisualPrompt(box=Box(0, 2, 10, 10)), PROMPT_KINDS)]
+    corners = np.array([(b.x1, b.y1, b.x2, b.y2) for b in boxes if b])
+    assert (corners >= [0, 2, 0, 2]).all()
+    assert (corners <= [10, 10, 10, 10]).all()
+    assert corners.std(axis=0).min() > 0.1
+
+
+def test_clicks_and_what_is_to_stay_as_annotated_stay() -> None:
+    clicks = VisualPrompt((Point(3, 4), Point(5, 6, include=False)))
+    assert drawn(clicks, PROMPT_KINDS) == [clicks] * 200
+    everything = VisualPrompt((Point(5, 4),), Box(4, 2, 14, 10), Mask(MASKS["a block"]))
+    assert drawn(everything, None) == [everything] * 200
+    with_box = drawn(VisualPrompt(clicks.points, Box(4, 2, 14, 10)), PROMPT_KINDS, (WIDTH, HEIGHT))
+    assert all(prompt.points == clicks.points and prompt.box != Box(4, 2, 14, 10) for prompt in with_box)
+
+
+def test_weights_of_kinds_are_checked() -> None:
+    assert checked_kinds({"mask": 1, "box": 0}) == {"box": 0.0, "mask": 1.0}
+    with pytest.raises(
+        ValueError, match="There is no visual prompt kind 'circle'; there are box, point, mask, points, mi"
+    ):
+        checked_kinds({"circle": 1.0})
+    with pytest.raises(ValueError, match="The weight of the visual prompt kind 'box' must be 0 or more, got -1"):
+        checked_kinds({"box": -1.0})
+    for weights in ({}, {"box": 0.0}):
+        with pytest.raises(ValueError, match="At least one kind of visual prompt needs a weight above 0"):
+            checked_kinds(weights)
+
+
+def test_draws_are_what_they_were_when_the_bundled_weights_were_trained() -> None:
+    mask = MASKS["a block"]
+    box = Box(4.172792096032393, 2.3286472574004633, 14.165218538091693, 9.478737107358256)
+    expected = {
+        "box": VisualPrompt(box=box),
+        "point": VisualPrompt((Point(11.5, 5.5),)),
+        "points": VisualPrompt((Point(6.5, 7.5), Point(10.5, 7.5), Point(16.5, 0.5, include=False))),
+        "mixed": VisualPrompt((Point(7.5, 5.5),), box),
+    }
+    for kind in ("box", "point", "points", "mixed"):
+        assert draw_prompt(kind, mask, np.random.default_rng(1)) == expected[kind]
