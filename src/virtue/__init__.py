@@ -8,6 +8,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from virtue.data.collator import PairCollator
+    from virtue.data.pairs import Pair
     from virtue.embedder import Embedder
     from virtue.index import Hit, Index
     from virtue.items import Item
@@ -15,35 +17,45 @@ if TYPE_CHECKING:
     from virtue.model.modeling_virtue import VirtueModel
     from virtue.model.processing_virtue import VirtueProcessor
     from virtue.prompts import Box, Mask, Point, Points
+    from virtue.training.loss import info_nce
+    from virtue.training.trainer import ContrastiveTrainer
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Box",
+    "ContrastiveTrainer",
     "Embedder",
     "Hit",
     "Index",
     "Item",
     "Mask",
+    "Pair",
+    "PairCollator",
     "Point",
     "Points",
     "VirtueConfig",
     "VirtueModel",
     "VirtueProcessor",
+    "info_nce",
 ]
 
 _HOME = {
     "Box": "virtue.prompts",
+    "ContrastiveTrainer": "virtue.training.trainer",
     "Embedder": "virtue.embedder",
     "Hit": "virtue.index",
     "Index": "virtue.index",
     "Item": "virtue.items",
     "Mask": "virtue.prompts",
+    "Pair": "virtue.data.pairs",
+    "PairCollator": "virtue.data.collator",
     "Point": "virtue.prompts",
     "Points": "virtue.prompts",
     "VirtueConfig": "virtue.model.configuration_virtue",
     "VirtueModel": "virtue.model.modeling_virtue",
     "VirtueProcessor": "virtue.model.processing_virtue",
+    "info_nce": "virtue.training.loss",
 }
 
 

@@ -66,7 +66,7 @@ COMMANDS = {
     "search": Command("virtue.commands.search:search", "Find images by words, by an image, or by a thing in one."),
     "embed": Command("virtue.commands.embed:embed", "Write embeddings of texts and images to a file."),
     "scenes": Command("virtue.commands.scenes:scenes", "Draw scenes of the generated world, with captions and masks."),
-    "train": Command("virtue.commands.train:train", "Train a model by a recipe, from nothing to weights."),
+    "train": Command("virtue.commands.train:train", "Train a model by a recipe."),
     "measure": Command("virtue.commands.measure:measure", "Measure a model on held-out scenes."),
     "convert": Command("virtue.commands.convert:convert", "Convert a checkpoint between the released layout and ours."),
     "info": Command("virtue.commands.info:info", "Show what is installed, and what a model or an index is."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,16 +38,22 @@ def contact_sheet(item: Item, hits: list[Hit], right: list[bool]) -> Image.Image
         hits: The results, the best first.
         right: Whether each is right.
     """
-    tiles = [Tile(_query(item), "asked", ASKED)]
+    tiles = [Tile(drawn(item), "asked", ASKED)]
     for rank, (hit, is_right) in enumerate(zip(hits, right, strict=True), start=1):
         mask = None if hit.mask is None else hit.mask.array
         picture = draw_region(open_image(hit.file), mask=mask, box=hit.box, side=TILE)
         word = "right" if is_right else "wrong"
         tiles.append(Tile(picture, f"{rank}. {word}, {hit.similarity:.3f}", RIGHT if is_right else WRONG))
+    return tiled(tiles, len(tiles))
+
+
+def tiled(tiles: Sequence[Tile], columns: int) -> Image.Image:
+    """Tiles in rows of some columns, on one picture."""
     wide, high = TILE + 2 * FRAME + GAP, TILE + 2 * FRAME + GAP + LABEL
-    sheet = Image.new("RGB", (GAP + wide * len(tiles), GAP + high), BACKGROUND)
+    rows = -(-len(tiles) // columns)
+    sheet = Image.new("RGB", (GAP + wide * min(columns, len(tiles)), GAP + high * rows), BACKGROUND)
     for number, tile in enumerate(tiles):
-        _paste(sheet, tile, GAP + number * wide, GAP)
+        _paste(sheet, tile, GAP + number % columns * wide, GAP + number // columns * high)
     return sheet
 
 
@@ -60,8 +67,8 @@ def _paste(sheet: Image.Image, tile: Tile, x: int, y: int) -> None:
     pen.text((x + side / 2, y + side + LABEL / 2), tile.label, INK, ImageFont.load_default(16), anchor="mm")
 
 
-def _query(item: Item) -> Image.Image:
-    """The picture that was asked with, its visual prompt drawn, or the words."""
+def drawn(item: Item) -> Image.Image:
+    """An item's picture with its visual prompt, or its words."""
     if item.image is None:
         return _words(item.text or "")
     return draw_query(item.image, item.prompt, TILE)

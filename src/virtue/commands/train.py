@@ -1,53 +1,104 @@
-"""`virtue train`: trains a model by a recipe, from nothing to weights."""
+"""`virtue train`: trains a model by a recipe."""
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from virtue.commands.train_progress import reporter
 
 if TYPE_CHECKING:
-    from virtue.training.nano import Plan, StageProgress
+    from virtue.training.nano import Plan
 
 EXAMPLES = (
-    "virtue train nano --to runs/nano",
-    "virtue train nano --to runs/nano --set contrastive_steps=4000 --set images=24",
-    "virtue train nano --to runs/smoke --plan smoke",
+    'virtue train own-pairs --to runs/mine --set data.sources=\'[{"kind": "pairs", "path": "pairs.jsonl"}]\'',
+    "virtue train virtue-2b-scar --to runs/scar --dry-run",
+    "virtue train virtue-2b-scar --to runs/scar --set run.batch=32 --set chunks.queries=2",
+    "virtue train nano --to runs/nano --set contrastive_steps=4000",
 )
-SECONDS_BETWEEN_LINES = 30
-
-
-class Recipe(StrEnum):
-    """What can be trained."""
-
-    NANO = "nano"
+NANO = "nano"
 
 
 def train(
-    recipe: Annotated[Recipe, typer.Argument(help="Which recipe: nano, the bundled model.")],
-    to: Annotated[Path, typer.Option(help="Folder of the run; the weights end up in its folder `model`.")],
-    plan: Annotated[str | None, typer.Option(help="cpu, gpu or smoke.", show_default="by the device")] = None,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", help="Change one amount of the plan, name=value.")
+    recipe: Annotated[str, typer.Argument(help="Which recipe; `virtue train list` shows them.")],
+    to: Annotated[
+        Path | None, typer.Option(help="Folder of the run; the weights end up in its folder `model`.")
     ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a setting, section.name=value; for nano name=value.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Train nothing: show data, first batch, parameters and memory.")
+    ] = False,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.", show_default="the best there is")] = None,
+    plan: Annotated[str | None, typer.Option(help="For nano: cpu, gpu or smoke.", show_default="by the device")] = None,
     processes: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes on CPU.", show_default="one per core")
+        int | None, typer.Option(min=1, help="For nano: worker processes on CPU.", show_default="one per core")
     ] = None,
 ) -> None:
-    """Train a model by a recipe, from nothing to weights.
+    """Train a model by a recipe.
 
-    Every stage writes checkpoints. It may be stopped at any moment: the same command goes on where it was.
+    Checkpoints are written on the way. It may be stopped at any moment: the same command goes on where it was. On
+    several GPUs start it with `torchrun --nproc-per-node N -m virtue train ...`.
     """
+    if recipe == "list":
+        _list()
+        return
+    if to is None and not dry_run:
+        raise ValueError("Say where the run is to be kept: --to FOLDER.")
+    console = Console(stderr=True)
+    try:
+        if recipe == NANO:
+            _train_nano(to, plan, setting or [], device, processes, dry_run, console)
+        else:
+            _train_pairs(recipe, to, setting or [], device, dry_run, console)
+    except KeyboardInterrupt:
+        console.print(f"Stopped. {to} keeps the checkpoints; run the same command again to go on.", markup=False)
+        raise
+
+
+def _list() -> None:
+    from virtue.training.recipes import RECIPES
+
+    typer.echo(f"{NANO}: the bundled model, from nothing, on generated scenes")
+    for name, recipe in RECIPES.items():
+        typer.echo(f"{name}: {recipe.summary}")
+
+
+def _train_pairs(
+    name: str, to: Path | None, settings: list[str], device: str | None, dry_run: bool, console: Console
+) -> None:
+    from virtue.commands.dry_run import show
+    from virtue.commands.trainer_progress import TrainingProgress
+    from virtue.training.recipes import RECIPES, changed
+    from virtue.training.running import prepare_run, run
+
+    if name not in RECIPES:
+        raise ValueError(f"There is no recipe {name!r}; there are {NANO}, {', '.join(RECIPES)}.")
+    recipe = changed(RECIPES[name], settings)
+    if dry_run:
+        show(prepare_run(recipe), to)
+        return
+    assert to is not None
+    skipped = run(prepare_run(recipe), to, device=device, callbacks=[TrainingProgress(console)])
+    left_out = f" {skipped} rows could not be read and were left out." if skipped else ""
+    typer.echo(f"{name}: the weights are in {to / 'model'}.{left_out}")
+
+
+def _train_nano(
+    to: Path | None,
+    plan: str | None,
+    settings: list[str],
+    device: str | None,
+    processes: int | None,
+    dry_run: bool,
+    console: Console,
+) -> None:
     import torch
 
     from virtue.training.nano import PLANS, export
@@ -57,20 +108,19 @@ def train(
     name = plan or ("cpu" if where.type == "cpu" else "gpu")
     if name not in PLANS:
         raise ValueError(f"There is no plan {name!r}; choose one of {', '.join(PLANS)}.")
-    chosen = changed(PLANS[name], setting or [])
-    console = Console(stderr=True)
-    try:
-        with _reporter(console) as report:
-            run_recipe(to, chosen, where, processes or os.cpu_count() or 1, report)
-    except KeyboardInterrupt:
-        console.print(f"Stopped. {to} keeps the checkpoints; run the same command again to go on.", markup=False)
-        raise
+    chosen = changed_plan(PLANS[name], settings)
+    if dry_run:
+        typer.echo("\n".join(f"{field.name}: {getattr(chosen, field.name)}" for field in fields(chosen)))
+        return
+    assert to is not None
+    with reporter(console) as report:
+        run_recipe(to, chosen, where, processes or os.cpu_count() or 1, report)
     export(to, to / "model")
-    typer.echo(f"{recipe.value}: the weights are in {to / 'model'}; try `virtue measure --model {to / 'model'}`.")
+    typer.echo(f"{NANO}: the weights are in {to / 'model'}; try `virtue measure --model {to / 'model'}`.")
 
 
-def changed(plan: Plan, settings: list[str]) -> Plan:
-    """A plan with some amounts changed, each written name=value.
+def changed_plan(plan: Plan, settings: list[str]) -> Plan:
+    """A plan of the bundled model with some amounts changed, each written name=value.
 
     Raises:
         ValueError: If a name is unknown or a value is not a whole number.
@@ -84,24 +134,3 @@ def changed(plan: Plan, settings: list[str]) -> Plan:
             raise ValueError(f"--set {setting}: {name} takes a whole number, not {value!r}.")
         plan = replace(plan, **{name: int(value)})
     return plan
-
-
-@contextmanager
-def _reporter(console: Console) -> Iterator[StageProgress]:
-    """A bar per stage in a terminal, a line now and then elsewhere."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        tasks: dict[str, TaskID] = {}
-        printed: dict[str, float] = {}
-
-        def report(stage: str, step: int, steps: int, figures: dict[str, float]) -> None:
-            loss = sum(value for name, value in figures.items() if name != "seconds")
-            if console.is_terminal:
-                if stage not in tasks:
-                    tasks[stage] = bars.add_task(stage, total=steps)
-                bars.update(tasks[stage], completed=step, description=f"{stage} loss {loss:.3f}")
-            elif time.monotonic() - printed.get(stage, 0.0) > SECONDS_BETWEEN_LINES or step == steps:
-                printed[stage] = time.monotonic()
-                console.print(f"{stage} {step}/{steps} loss {loss:.3f} {figures['seconds']:.2f} s", highlight=False)
-
-        yield report

@@ -8,8 +8,12 @@ in (`PreTrainedModel.load_adapter` of transformers 5.23 leaves DoRA's magnitudes
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from safetensors.torch import save_file
+from torch import nn
 
 from virtue.model.modeling_virtue import VirtueModel
 from virtue.model.released import CONNECTOR_FILE, read_connector, vlm_key
@@ -28,7 +32,8 @@ if TYPE_CHECKING:
     from peft import LoraConfig
 
 ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_PATTERNS = (ADAPTER_CONFIG, "adapter_model.safetensors", "adapter_model.bin", CONNECTOR_FILE)
+CONNECTOR = "connector.safetensors"  # beside an adapter of this project, which trains the connector too
+ADAPTER_PATTERNS = (ADAPTER_CONFIG, "adapter_model.safetensors", "adapter_model.bin", CONNECTOR, CONNECTOR_FILE)
 _SETTINGS = ("r", "lora_alpha", "use_dora", "use_rslora", "fan_in_fan_out", "lora_bias")
 _PATTERNS = ("rank_pattern", "alpha_pattern")
 # Settings that change more of a model than the layers that an adapter adds, and their values that do not.
@@ -45,7 +50,7 @@ def load_adapter(
 ) -> None:
     """Attach a LoRA or DoRA adapter to a model, in place.
 
-    A connector that lies beside the adapter, as the authors' training saves it, is loaded too.
+    A connector that lies beside the adapter, as `save_adapter` and the authors' training write it, is loaded too.
 
     Args:
         model: The model that the adapter was trained on.
@@ -78,14 +83,77 @@ def load_adapter(
             raise CheckpointError(
                 f"{path} adapts {module}, which this model does not have: it belongs to another model."
             )
-    connector = folder / CONNECTOR_FILE
-    if connector.is_file() and model.connector is not None:
-        _load_connector(model, connector)
+    for connector in (folder / CONNECTOR, folder / CONNECTOR_FILE):
+        if connector.is_file() and model.connector is not None:
+            _load_connector(model, connector)
     training = model.training
     _inject(model, ours, path, _lora_config(config_path, fields, state, trainable))
     if merge:
-        _merge(model)
+        merge_layers(model)
     model.train(training)
+
+
+def add_adapter(
+    model: VirtueModel, *, rank: int, alpha: int, dropout: float, dora: bool, targets: Sequence[str]
+) -> None:
+    """Put a new LoRA or DoRA adapter around linear layers of the language model, in place and trainable.
+
+    Its A matrices are gaussian and its B matrices 0, so the model computes what it did before. What learns is float32.
+
+    Args:
+        model: To adapt.
+        rank: Of the update matrices.
+        alpha: The update is scaled by alpha / rank.
+        dropout: Of the adapter's input while training.
+        dora: Learn magnitude and direction apart.
+        targets: Last names of the layers, such as "q_proj".
+
+    Raises:
+        ValueError: If a setting is out of range or no layer has such a name.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    if rank < 1 or not 0 <= dropout < 1:
+        raise ValueError(f"An adapter has a rank of 1 or more and a dropout in [0, 1), not {rank} and {dropout}.")
+    linear = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    inside = [name for name in linear if name.startswith("vlm.language_model.")]
+    if unknown := [target for target in targets if not any(name.endswith(f".{target}") for name in inside)]:
+        have = sorted({name.rpartition(".")[2] for name in inside})
+        raise ValueError(f"The language model has no layer {unknown[0]!r} to adapt; it has {', '.join(have)}.")
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        use_dora=dora,
+        init_lora_weights="gaussian",
+        target_modules=[name for name in inside if name.rpartition(".")[2] in targets],
+    )
+    inject_adapter_in_model(config, model)
+    for name, parameter in model.named_parameters():
+        if ".lora_" in name:
+            parameter.data = parameter.data.float()
+    model._hf_peft_config_loaded = True  # as `load_adapter` leaves a model
+
+
+def save_adapter(model: VirtueModel, folder: Path, base: str) -> None:
+    """Write a model's adapter as a PEFT folder, and its connector beside it; `load_adapter` reads both.
+
+    Args:
+        model: With an adapter attached.
+        folder: Made if need be.
+        base: Name of the model that the adapter belongs to, for `adapter_config.json`.
+    """
+    from peft import get_peft_model_state_dict
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"base_model.model.{key}": t for key, t in get_peft_model_state_dict(model).items()}
+    save_file({key: t.detach().cpu().contiguous() for key, t in tensors.items()}, folder / "adapter_model.safetensors")
+    config = model.peft_config["default"]
+    config.base_model_name_or_path = base
+    config.save_pretrained(folder)
+    if model.connector is not None:
+        state = {f"connector.{key}": t.detach().cpu() for key, t in model.connector.state_dict().items()}
+        save_file(state, folder / CONNECTOR)
 
 
 def _read_adapter(folder: Path) -> tuple[State, Path]:
@@ -131,7 +199,7 @@ def _by_module(pattern: object, modules: list[str]) -> dict[str, object]:
 
 
 def _load_connector(model: VirtueModel, path: Path) -> None:
-    state = read_connector(path)
+    state = read_tensors(path) if path.name == CONNECTOR else read_connector(path)
     shapes = {key: tuple(t.shape) for key, t in model.state_dict().items() if key.startswith("connector.")}
     check_tensors(state, shapes, {"connector": path})
     model.load_state_dict(state, strict=False)
@@ -162,7 +230,7 @@ def _inject(model: VirtueModel, state: State, path: Path, config: LoraConfig) ->
     model._hf_peft_config_loaded = True  # so that save_pretrained writes the adapter alone, as transformers means it
 
 
-def _merge(model: VirtueModel) -> None:
+def merge_layers(model: VirtueModel) -> None:
     """Add the adapter into the weights and take its layers away."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 

@@ -173,18 +173,25 @@ def merge_adapter(model: VirtueModel, name: str | Path, dtype: torch.dtype | str
 
 
 def compose(
-    vlm: str | Path, sam: str | Path, *, revision: str | None = None, dtype: torch.dtype | str | None = None
+    vlm: str | Path,
+    sam: str | Path | None,
+    *,
+    revision: str | None = None,
+    dtype: torch.dtype | str | None = None,
+    **settings: Any,
 ) -> tuple[VirtueModel, VirtueProcessor]:
     """Join a pretrained vision-language model and a pretrained SAM-2 by a new connector, to be trained.
 
-    The connector is drawn from torch's generator: seed it to get the same one again. The settings are the defaults of
-    `VirtueConfig`. Pictures are read at a million pixels at most, whatever the checkpoint says.
+    The connector is drawn from torch's generator: seed it to get the same one again. Pictures are read at a million
+    pixels at most, whatever the checkpoint says.
 
     Args:
         vlm: A Qwen2-VL, Qwen2.5-VL or Qwen3-VL in transformers' layout, folder or Hub id.
-        sam: SAM-2 weights of a public size: Meta's `.pt`, a folder or a Hub id.
+        sam: SAM-2 weights of a public size: Meta's `.pt`, a folder or a Hub id; None for an embedder without a
+            segmentation stream, as VLM2Vec is.
         revision: Branch, tag or commit of `vlm` on the Hub.
         dtype: Of the whole model, such as torch.float32 or "bfloat16"; by default that of the VLM's weights.
+        settings: Fields of `VirtueConfig` that are not to have their defaults, such as `template`.
 
     Returns:
         The model, in evaluation mode on the CPU, and its processor.
@@ -194,14 +201,17 @@ def compose(
     """
     folder = find_folder(vlm, VLM_PATTERNS, revision)
     vlm_config, _ = read_vlm_config(folder)
-    sam_config, weights = load_sam(sam)
-    config = VirtueConfig(vlm_config=vlm_config, sam_config=sam_config)
-    connector = Connector(sam_config.mask_decoder_config.hidden_size, config.connector_stride, config.hidden_size)
     state = from_released(read_weights(folder))
+    sources = {"vlm": weight_file(folder) or folder}
+    if sam is None:
+        config = VirtueConfig(vlm_config=vlm_config, sam_config=None, **settings)
+        return build(config, state, sources, dtype), _processor(folder, config)
+    sam_config, weights = load_sam(sam)
+    config = VirtueConfig(vlm_config=vlm_config, sam_config=sam_config, **settings)
+    connector = Connector(sam_config.mask_decoder_config.hidden_size, config.connector_stride, config.hidden_size)
     state |= {f"sam.{key}": tensor for key, tensor in weights.items()}
     state |= {f"connector.{key}": tensor for key, tensor in connector.state_dict().items()}
-    model = build(config, state, {"vlm": weight_file(folder) or folder, "sam": Path(sam)}, dtype)
-    return model, _processor(folder, config)
+    return build(config, state, sources | {"sam": Path(sam)}, dtype), _processor(folder, config)
 
 
 def save_released(model: VirtueModel, processor: VirtueProcessor, folder: str | Path) -> None:

@@ -58,3 +58,35 @@ class ImageFeatures:
             pick(self.fine),
             pick(self.middle),
         )
+
+    def to(self, device: torch.device) -> ImageFeatures:
+        """The same features on another device."""
+
+        def move(features: Tensor | None) -> Tensor | None:
+            return None if features is None else features.to(device)
+
+        return ImageFeatures(
+            tuple(tokens.to(device) for tokens in self.visual),
+            self.grids,
+            tuple(tuple(layer.to(device) for layer in row) for row in self.deepstack),
+            move(self.segmentation),
+            move(self.fine),
+            move(self.middle),
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence[ImageFeatures]) -> ImageFeatures:
+        """The features of several sets of pictures as those of one, in order; all of them from one model."""
+
+        def joined(features: list[Tensor | None]) -> Tensor | None:
+            there = [each for each in features if each is not None]
+            return torch.cat(there) if there else None
+
+        return cls(
+            tuple(tokens for part in parts for tokens in part.visual),
+            tuple(grid for part in parts for grid in part.grids),
+            tuple(row for part in parts for row in part.deepstack),
+            joined([part.segmentation for part in parts]),
+            joined([part.fine for part in parts]),
+            joined([part.middle for part in parts]),
+        )

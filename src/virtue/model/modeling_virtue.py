@@ -110,6 +110,7 @@ class VirtueModel(PreTrainedModel):
         image_grid_thw: Tensor,
         sam_pixel_values: Tensor | None = None,
         *,
+        sam_features: Tensor | None = None,
         previews: bool = False,
     ) -> ImageFeatures:
         """Compute everything of N pictures that no visual prompt or text changes.
@@ -118,6 +119,7 @@ class VirtueModel(PreTrainedModel):
             pixel_values: Patches of all pictures after the VLM's normalisation, (patches, channels * patch volume).
             image_grid_thw: Time, rows and columns of each picture's patches, (N, 3).
             sam_pixel_values: The pictures as SAM-2 takes them, (N, 3, size, size); needed with a segmentation stream.
+            sam_features: SAM-2's maps of the pictures where they are known, (N, C, h, w), instead of the former.
             previews: Keep SAM-2's finer maps too, which `masks` needs.
 
         Raises:
@@ -128,8 +130,8 @@ class VirtueModel(PreTrainedModel):
         grids = tuple((int(rows) // merge, int(columns) // merge) for _, rows, columns in image_grid_thw.tolist())
         layers = getattr(output, "deepstack_features", None) or ()
         deepstack = tuple(zip(*layers, strict=True)) if layers else ()
-        if self.sam is None:
-            return ImageFeatures(tuple(output.pooler_output), grids, deepstack)
+        if self.sam is None or sam_features is not None:
+            return ImageFeatures(tuple(output.pooler_output), grids, deepstack, sam_features)
         if sam_pixel_values is None:
             raise ValueError(
                 "This model has a segmentation stream: give `sam_pixel_values`, which its processor makes."
@@ -239,6 +241,8 @@ class VirtueModel(PreTrainedModel):
         prompt_labels: Tensor | None = None,
         prompt_masks: Tensor | None = None,
         prompt_has_mask: Tensor | None = None,
+        images: ImageFeatures | None = None,
+        sam_features: Tensor | None = None,
     ) -> VirtueOutput:
         """Embed a batch made by `VirtueProcessor`.
 
@@ -253,6 +257,8 @@ class VirtueModel(PreTrainedModel):
             prompt_labels: (R, P).
             prompt_masks: Mask prompts, (R, 1, 4h, 4w).
             prompt_has_mask: (R,).
+            images: Features of the N pictures where `encode_images` has been asked before, instead of their pixels.
+            sam_features: SAM-2's maps of the pictures where they are known, instead of `sam_pixel_values`.
 
         Returns:
             `embeddings`, (B, D) float32.
@@ -260,11 +266,14 @@ class VirtueModel(PreTrainedModel):
         Raises:
             ValueError: If what belongs to the pictures is there in part only.
         """
-        images = segmentation = None
+        segmentation = None
         if pixel_values is not None:
-            if image_grid_thw is None or image_index is None:
-                raise ValueError("Pictures need `image_grid_thw` and `image_index` beside `pixel_values`.")
-            images = self.encode_images(pixel_values, image_grid_thw, sam_pixel_values)
+            if image_grid_thw is None:
+                raise ValueError("Pictures need `image_grid_thw` beside `pixel_values`.")
+            images = self.encode_images(pixel_values, image_grid_thw, sam_pixel_values, sam_features=sam_features)
+        if images is not None:
+            if image_index is None:
+                raise ValueError("Pictures need `image_index`, which says whose they are.")
             if self.sam is not None:
                 if prompt_points is None or prompt_labels is None:
                     raise ValueError("This model has a segmentation stream: give `prompt_points` and `prompt_labels`.")

@@ -1,0 +1,245 @@
+"""From a recipe and a folder to a trained model: every part put together, and nothing lost when the run is killed.
+
+folder/recipe.json          what the run was started with; going on with another is refused
+folder/checkpoint-N/        what was trained so far, the optimizer, the state of the random numbers
+folder/anchor.safetensors   what elastic weight consolidation holds in place, if it is asked for
+folder/model/               the trained model, at the end; folder/adapter/ its adapter alone
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainingArguments
+
+from virtue.data.collator import PairCollator
+from virtue.data.mixture import Mixture, Part
+from virtue.data.pairs import Pair, Source
+from virtue.data.prompting import checked_kinds
+from virtue.model import VirtueModel, VirtueProcessor
+from virtue.training.adaptation import compute_again, export, prepare, start
+from virtue.training.forgetting import Anchor
+from virtue.training.gathering import process_rank
+from virtue.training.settings import DataSettings, Recipe
+from virtue.training.sources import open_part, open_source
+from virtue.training.trainer import ContrastiveTrainer
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A training that is ready to start.
+
+    Attributes:
+        recipe: What was asked for.
+        model: With what learns prepared.
+        processor: The model's.
+        mixture: The training pairs.
+        collator: Makes batches of them.
+        held_out: Pairs to evaluate on, or None.
+    """
+
+    recipe: Recipe
+    model: VirtueModel
+    processor: VirtueProcessor
+    mixture: Mixture
+    collator: PairCollator
+    held_out: Source | None
+
+
+def prepare_run(recipe: Recipe) -> Prepared:
+    """Open the data first and load the model then: what is likelier to be wrong, and quicker to see.
+
+    Raises:
+        ValueError: If a setting, a source or a checkpoint is wrong; the message says which.
+        FileNotFoundError: If data is missing; the message says where to get it.
+    """
+    mixture, held_out = make_mixture(recipe.data, recipe.run.seed), _held_out(recipe.data)
+    kinds = checked_kinds(recipe.data.prompts) if recipe.data.prompts else None
+    model, processor = start(recipe.model, recipe.run.seed)
+    torch.manual_seed(recipe.run.seed)
+    prepare(model, recipe.model.part, recipe.adapter)
+    collator = PairCollator(processor, kinds, recipe.run.seed, recipe.data.hard_negatives)
+    return Prepared(recipe, model, processor, mixture, collator, held_out)
+
+
+def run(prepared: Prepared, folder: Path, device: str | None = None, callbacks: Sequence[TrainerCallback] = ()) -> int:
+    """Train, or go on with, a run and write its model.
+
+    Args:
+        prepared: What to train.
+        folder: Of the run.
+        device: "cpu" to leave accelerators alone; by default the best there is.
+        callbacks: Told of every step, as transformers tells them.
+
+    Returns:
+        How many rows could not be read and were left out, since the run was started or went on.
+
+    Raises:
+        ValueError: If the folder holds a run of another recipe.
+        FloatingPointError: If the loss is not finite; names the rows.
+    """
+    recipe = prepared.recipe
+    arguments = training_arguments(recipe, folder, device)  # from here on processes know of each other
+    keep_to(recipe, folder)
+    anchor = _anchor(prepared, folder, arguments)
+    trainer = _trainer(prepared, prepared.mixture, arguments, anchor, callbacks)
+    trainer.train(resume_from_checkpoint=True)
+    if trainer.state.best_model_checkpoint is not None:
+        trainer.load_trained(Path(trainer.state.best_model_checkpoint))
+    if process_rank() == 0:
+        dtype = getattr(torch, recipe.model.dtype)
+        export(prepared.model, prepared.processor, folder, recipe.model.start, dtype)
+    return trainer.skipped
+
+
+def make_mixture(data: DataSettings, seed: int) -> Mixture:
+    """The mixture of a recipe's sources, and of the replayed ones with their share.
+
+    Raises:
+        ValueError: If there are no sources, or replay is asked for without a share or sources.
+    """
+    if not data.sources:
+        raise ValueError("A training needs data: give at least one source (data.sources).")
+    own = [open_part(spec) for spec in data.sources]
+    if not data.replay and not data.replay_share:
+        return Mixture(own, seed, data.block)
+    if not data.replay or not 0 < data.replay_share < 1:
+        raise ValueError(
+            f"Replay needs sources (data.replay) and a share between 0 and 1 (data.replay_share), not "
+            f"{len(data.replay)} and {data.replay_share}."
+        )
+    earlier = [open_part(spec) for spec in data.replay]
+    shared = [*_weighted(own, 1 - data.replay_share), *_weighted(earlier, data.replay_share)]
+    return Mixture(shared, seed, data.block)
+
+
+def keep_to(recipe: Recipe, folder: Path) -> None:
+    """Remember a run's recipe in its folder, and refuse to go on with another.
+
+    Raises:
+        ValueError: If the folder's run is of another recipe; says where they differ.
+    """
+    place, asked = folder / "recipe.json", json.loads(json.dumps(asdict(recipe)))
+    if not place.exists():
+        if process_rank() > 0:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = place.with_suffix(".partial")
+        partial.write_text(json.dumps(asked, indent=2), encoding="utf-8")
+        partial.replace(place)
+        return
+    begun = json.loads(place.read_text(encoding="utf-8"))
+    for section, now in asked.items():
+        then = begun.get(section)
+        if not isinstance(now, dict) or not isinstance(then, dict):
+            continue
+        for name, value in now.items():
+            if then.get(name) != value:
+                raise ValueError(
+                    f"{folder} holds a run with {section}.{name} = {then.get(name)!r}, not {value!r}: go on with its "
+                    "own settings, or train into another folder."
+                )
+
+
+def training_arguments(recipe: Recipe, folder: Path, device: str | None = None) -> TrainingArguments:
+    """A recipe's amounts as transformers' trainer takes them."""
+    run = recipe.run
+    evaluation: dict[str, Any] = {"eval_strategy": "no"}
+    if recipe.data.held_out is not None:
+        evaluation = {"eval_strategy": "steps", "eval_steps": run.evaluate_every}
+        evaluation |= {"metric_for_best_model": "hit_at_1", "greater_is_better": True}
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=run.steps,
+        per_device_train_batch_size=run.batch,
+        per_device_eval_batch_size=run.batch,
+        learning_rate=run.learning_rate,
+        warmup_steps=run.warmup,
+        lr_scheduler_type=run.schedule,
+        weight_decay=run.weight_decay,
+        max_grad_norm=run.clip,
+        bf16=run.bf16,
+        save_steps=run.save_every,
+        save_total_limit=run.keep,
+        logging_steps=run.log_every,
+        report_to=["tensorboard"] if run.tensorboard and find_spec("tensorboard") else [],
+        dataloader_num_workers=recipe.data.workers,
+        disable_tqdm=True,
+        use_cpu=device == "cpu",
+        seed=run.seed,
+        **evaluation,
+    )
+
+
+def _trainer(
+    prepared: Prepared,
+    mixture: Mixture,
+    arguments: TrainingArguments,
+    anchor: Anchor | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> ContrastiveTrainer:
+    recipe = prepared.recipe
+    if recipe.run.checkpointing:
+        compute_again(prepared.model)
+    return ContrastiveTrainer(
+        prepared.model,
+        prepared.processor,
+        mixture,
+        arguments,
+        loss=recipe.loss,
+        chunks=recipe.chunks,
+        collator=prepared.collator,
+        held_out=prepared.held_out,
+        anchor=anchor,
+        max_skipped=recipe.data.max_skipped,
+        callbacks=callbacks,
+    )
+
+
+def _anchor(prepared: Prepared, folder: Path, arguments: TrainingArguments) -> Anchor | None:
+    """What consolidation holds, measured on the replayed sources at the start and kept for a run that goes on."""
+    settings, data = prepared.recipe.forgetting, prepared.recipe.data
+    if not settings.strength:
+        return None
+    if not data.replay:
+        raise ValueError("Elastic weight consolidation is measured on the earlier data: name it (data.replay).")
+    place = folder / "anchor.safetensors"
+    if not place.exists():
+        earlier = Mixture([open_part(spec) for spec in data.replay], prepared.recipe.run.seed, data.block)
+        trainer = _trainer(prepared, earlier, arguments)
+        anchor = Anchor.measure(prepared.model, trainer.gradients(settings.batches), settings.strength)
+        if process_rank() == 0:
+            anchor.save(place)
+        return anchor
+    return Anchor.load(place, settings.strength)
+
+
+def _weighted(parts: Sequence[Part], share: float) -> list[Part]:
+    """The parts with weights that add up to a share; among each other they mix by their weights, or else by size."""
+    weights = [float(part.rows) if part.weight is None else part.weight for part in parts]
+    return [
+        Part(part.source, share * weight / sum(weights), part.cap) for part, weight in zip(parts, weights, strict=True)
+    ]
+
+
+def _held_out(data: DataSettings) -> Source | None:
+    return None if data.held_out is None else _First(open_source(data.held_out), data.held_out_rows)
+
+
+class _First:
+    """The first rows of a source."""
+
+    def __init__(self, source: Source, count: int) -> None:
+        self.source, self.count, self.name = source, min(count, len(source)), source.name
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, row: int) -> Pair:
+        return self.source[row]
