@@ -30,7 +30,7 @@ def test_type_checkers_and_the_interpreter_see_the_same_names():
 
 
 def test_an_unknown_name_is_refused_by_name():
-    with pytest.raises(AttributeError, match="no attribute 'Embeder'; its public names are Box, Embedder"):
+    with pytest.raises(AttributeError, match="no attribute 'Embeder'; its public names are Box, Contrast"):
         virtue.Embeder  # noqa: B018
 
 

@@ -8,7 +8,8 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from virtue import cli
-from virtue.commands.train import _reporter, changed
+from virtue.commands.train import changed_plan
+from virtue.commands.train_progress import reporter
 from virtue.training.nano import PLANS, Plan
 
 
@@ -62,7 +63,7 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_terminal_shows_a_bar_for_each_stage() -> None:
     console = Console(force_terminal=True, width=100, file=io.StringIO())
-    with _reporter(console) as report:
+    with reporter(console) as report:
         for step in (1, 2):
             report("tower", step, 2, {"tower": 0.5, "seconds": 0.1})
         report("reader", 1, 4, {"region": 1.0, "image": 0.25, "seconds": 0.1})
@@ -80,7 +81,7 @@ def test_an_unknown_plan_lists_the_known_ones(trained: list[tuple[Any, ...]]) ->
 
 
 def test_nothing_changed_is_the_plan_itself() -> None:
-    assert changed(PLANS["gpu"], []) == PLANS["gpu"]
+    assert changed_plan(PLANS["gpu"], []) == PLANS["gpu"]
 
 
 @pytest.mark.parametrize(
@@ -98,5 +99,5 @@ def test_nothing_changed_is_the_plan_itself() -> None:
 )
 def test_a_setting_that_cannot_be_is_refused(setting: str, fault: str) -> None:
     with pytest.raises(ValueError) as error:
-        changed(Plan(), ["seed=1", setting])
+        changed_plan(Plan(), ["seed=1", setting])
     assert str(error.value).startswith(fault)

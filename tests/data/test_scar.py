@@ -8,7 +8,7 @@ import pytest
 
 from tests.data.files import write_image, write_parquet
 from virtue.data.pairs import Pair, RowError
-from virtue.data.scar import ScarTrain
+from virtue.data.scar import ScarEval, ScarTrain
 from virtue.images import ImageError
 from virtue.prompts import Box, Mask, VisualPrompt
 
@@ -169,3 +169,30 @@ def test_a_missing_column_is_noticed_at_once(tmp_path: Path) -> None:
     file = write_parquet(tmp_path / "x.parquet", [{key: ROW[key] for key in ROW if key != "bbox"}])
     with pytest.raises(ValueError, match=r"x\.parquet has no column 'bbox'; its columns are qry, "):
         ScarTrain(file, tmp_path)
+
+
+EVAL_ROW: dict[str, Any] = {
+    "qry_text": "<|image_1|>\nFind the caption.",
+    "qry_image_path": "ade20k_val/a.png",
+    "tgt_text": ["a dog left of a cat", *(f"a dog left of {number} cats" for number in range(2, 11))],
+    "bbox": [1.0, 2.0, 3.0, 2.5],
+}
+
+
+def test_a_row_of_the_evaluation_has_one_true_caption_and_nine_hard_negatives(tmp_path: Path) -> None:
+    file = write_parquet(tmp_path / "SCaR_eval_ADE20K.parquet", [EVAL_ROW])
+    pair = ScarEval(file, tmp_path / "images")[0]
+    assert (pair.query.text, pair.query.image) == ("Find the caption.", tmp_path / "images/ade20k_val/a.png")
+    assert pair.query.prompt == Box(1, 2, 4, 4.5)
+    assert [item.text for item in pair.positives] == ["a dog left of a cat"]
+    assert [item.text for item in pair.negatives] == [f"a dog left of {number} cats" for number in range(2, 11)]
+    assert pair.where == f"{file} row 1"
+
+
+@pytest.mark.parametrize("captions", [[], ["a dog"], ["a dog", " "]])
+def test_a_row_of_the_evaluation_without_distractors_is_refused(tmp_path: Path, captions: list[str]) -> None:
+    file = write_parquet(tmp_path / "x.parquet", [EVAL_ROW, EVAL_ROW | {"tgt_text": captions}])
+    with pytest.raises(
+        RowError, match=r"x\.parquet row 2, field tgt_text: must hold the true caption and some that are"
+    ):
+        ScarEval(file, tmp_path)[1]

@@ -84,3 +84,24 @@ def test_tensors_under_the_older_flat_names_are_read(sam: Path, tmp_path: Path) 
 def test_a_sam_is_no_vision_language_model(sam: Path) -> None:
     with pytest.raises(CheckpointError, match="is of a 'sam2' model; the layout holds one of qwen2_vl"):
         compose(sam, sam)
+
+
+def test_without_a_sam_there_is_no_segmentation_stream(tmp_path: Path) -> None:
+    tensors = save_vlm("qwen2_vl", tmp_path)
+    model, processor = compose(tmp_path, None, template="vlm2vec")
+    assert (model.sam, model.connector, model.config.sam_config) == (None, None, None)
+    assert model.config.template == processor.config.template == "vlm2vec"
+    assert model.state_dict().keys() == {f"vlm.{key}" for key in tensors}
+    inputs = processor([f"{IMAGE_TOKEN} a dog\n", "a dog"], [picture(), None])
+    assert "sam_pixel_values" not in inputs
+    with torch.no_grad():
+        assert model(**inputs).embeddings.shape == (2, WIDTH)
+    model.save_pretrained(tmp_path / "ours")
+    assert VirtueModel.from_pretrained(tmp_path / "ours").sam is None
+
+
+def test_other_settings_are_fields_of_the_configuration(sam: Path, tmp_path: Path) -> None:
+    save_vlm("qwen2_vl", tmp_path)
+    model, _ = compose(tmp_path, sam, template="released", points_per_side=2, connector_stride=2)
+    assert (model.config.template, model.config.points_per_side, model.config.segmentation_side) == ("released", 2, 2)
+    assert model.connector.conv.weight.shape[-1] == 2

@@ -11,6 +11,7 @@ from transformers import AutoModel, BatchFeature
 
 from tests.tiny import WIDTH, picture, tiny_config, tiny_model, tiny_processor, vlm_config
 from virtue.model import VirtueConfig, VirtueModel, VirtueProcessor
+from virtue.model.features import ImageFeatures
 from virtue.model.segmentation import SamPrompts
 from virtue.prompts import AnyPrompt, Box, Mask, Point, Points
 from virtue.templates import IMAGE_TOKEN
@@ -124,6 +125,75 @@ def test_kept_features_can_be_chosen_and_counted(shared: VirtueModel, processor:
     assert features.nbytes == 4 * (tokens * WIDTH + maps)
 
 
+def test_features_that_are_known_replace_the_pictures(shared: VirtueModel, processor: VirtueProcessor) -> None:
+    inputs = batch(processor, ROWS)
+    whole = embed(shared, inputs)
+    pixels = {name: inputs.pop(name) for name in ("pixel_values", "image_grid_thw", "sam_pixel_values")}
+    with torch.no_grad():
+        features = shared.encode_images(**pixels)
+        known = shared(**inputs, images=features).embeddings
+        assert torch.equal(known, whole)
+        pixels["sam_pixel_values"] = None  # the maps alone are known
+        maps = features.segmentation
+        assert torch.equal(shared(**inputs, **pixels, sam_features=maps).embeddings, whole)
+        assert maps is not None
+        other = shared(**inputs, **pixels, sam_features=2 * maps).embeddings
+    shown = torch.tensor([image is not None for _, image, _ in ROWS])
+    assert torch.equal(other[~shown], whole[~shown])
+    assert ((other - whole)[shown].abs().amax(1) > 1e-4).all()
+
+
+def test_known_features_need_to_be_told_whose_they_are(shared: VirtueModel, processor: VirtueProcessor) -> None:
+    inputs = batch(processor, ROWS)
+    features = shared.encode_images(*(inputs.pop(n) for n in ("pixel_values", "image_grid_thw", "sam_pixel_values")))
+    with pytest.raises(ValueError, match="give `prompt_points` and `prompt_labels`"):
+        shared(**{key: value for key, value in inputs.items() if key != "prompt_points"}, images=features)
+    del inputs["image_index"]
+    with pytest.raises(ValueError, match="need `image_index`"):
+        shared(**inputs, images=features)
+
+
+@pytest.mark.parametrize("backbone", ["qwen2_vl", "qwen3_vl"])
+def test_features_are_joined_as_if_encoded_together(backbone: str) -> None:
+    model = tiny_model(tiny_config(backbone)).requires_grad_(False)
+    processor = tiny_processor(model.config)
+    three = [*PICTURES, picture(100, 70, seed=3)]
+    together = model.encode_images(**processor.image_inputs(three), previews=True)
+    parts = [model.encode_images(**processor.image_inputs([each]), previews=True) for each in three]
+    joined = ImageFeatures.join([ImageFeatures.join(parts[:2]), parts[2]])
+    assert len(joined) == 3
+    assert joined.grids == together.grids
+    assert joined.nbytes == together.nbytes == sum(part.nbytes for part in parts)
+    for ours, theirs in zip(tensors(joined), tensors(together), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    assert len(joined.deepstack) == (3 if backbone == "qwen3_vl" else 0)
+    assert all(torch.equal(*pair) for pair in zip(tensors(joined.select([1])), tensors(parts[1]), strict=True))
+
+
+def test_joined_features_of_a_model_without_a_segmentation_stream(processor: VirtueProcessor) -> None:
+    plain = tiny_model(tiny_config(sam=False)).requires_grad_(False)
+    inputs = [tiny_processor(plain.config).image_inputs([each]) for each in PICTURES]
+    joined = ImageFeatures.join([plain.encode_images(**each) for each in inputs])
+    assert (joined.segmentation, joined.fine, joined.middle, len(joined)) == (None, None, None, 2)
+
+
+@pytest.mark.parametrize("backbone", ["qwen2_vl", "qwen3_vl"])
+def test_all_features_move(backbone: str) -> None:
+    model = tiny_model(tiny_config(backbone)).requires_grad_(False)
+    features = model.encode_images(**tiny_processor(model.config).image_inputs(PICTURES), previews=True)
+    moved = features.to(torch.device("meta"))
+    assert {tensor.device.type for tensor in tensors(moved)} == {"meta"}
+    assert [tensor.shape for tensor in tensors(moved)] == [tensor.shape for tensor in tensors(features)]
+    assert moved.grids == features.grids
+    stayed = features.to(torch.device("cpu"))
+    assert all(ours is theirs for ours, theirs in zip(tensors(stayed), tensors(features), strict=True))
+
+
+def tensors(features: ImageFeatures) -> list[Tensor]:
+    maps = (features.segmentation, features.fine, features.middle)
+    return [*features.visual, *(t for row in features.deepstack for t in row), *(t for t in maps if t is not None)]
+
+
 def test_masks_need_previews_and_a_segmentation_stream(shared: VirtueModel, processor: VirtueProcessor) -> None:
     prompts = processor.prompt_inputs([Point(20, 30), DISC], [PICTURES[0].size] * 2)
     rows = torch.tensor([0, 0])
@@ -144,7 +214,8 @@ def test_masks_need_previews_and_a_segmentation_stream(shared: VirtueModel, proc
 def test_half_a_batch_is_refused(shared: VirtueModel, processor: VirtueProcessor) -> None:
     inputs = batch(processor, [(IMAGE_TOKEN, 0, Point(20, 30))])
     for missing, message in (
-        ("image_index", "need `image_grid_thw` and `image_index`"),
+        ("image_grid_thw", "need `image_grid_thw` beside `pixel_values`"),
+        ("image_index", "need `image_index`, which says whose they are"),
         ("sam_pixel_values", "give `sam_pixel_values`"),
         ("prompt_points", "give `prompt_points` and `prompt_labels`"),
         ("pixel_values", "give their `images` too"),

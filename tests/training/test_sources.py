@@ -20,8 +20,11 @@ def test_every_kind_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     module = ModuleType("datasets")
     module.load_dataset = lambda name, split: Fake(f"{name}/{split}")  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "datasets", module)
+    eval_row = {"qry_text": "Find it.", "qry_image_path": "a.jpg", "tgt_text": ["a", "b"], "bbox": [1.0, 2.0, 3.0, 4.0]}
+    scar_eval = write_parquet(tmp_path / "SCaR_eval_X.parquet", [eval_row])
     specs: list[dict[str, Any]] = [
         {"kind": "scar", "path": str(scar), "images": str(tmp_path)},
+        {"kind": "scar-eval", "path": str(scar_eval), "images": str(tmp_path)},
         {"kind": "mmeb", "path": str(mmeb), "images": tmp_path},
         {"kind": "mmeb", "path": str(tmp_path / "A"), "images": tmp_path, "split": "diverse_instruction"},
         {"kind": "mmeb", "path": [mmeb, mmeb], "images": tmp_path},
@@ -32,6 +35,7 @@ def test_every_kind_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     sources = [open_source(spec) for spec in specs]
     assert [(source.name, len(source)) for source in sources] == [
         ("SCAR_X", 1),
+        ("SCaR_eval_X", 1),
         ("A/original-0", 1),
         ("A", 2),
         ("A/original-0", 2),
@@ -40,8 +44,8 @@ def test_every_kind_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ("scenes train", 4),
     ]
     assert sources[0][0].query.image == tmp_path / "a.jpg"
-    assert sources[5][0].query.text == "me/it/dev"
-    assert sources[6][0].query.image.size == (64, 96)  # type: ignore[union-attr]
+    assert sources[6][0].query.text == "me/it/dev"
+    assert sources[7][0].query.image.size == (64, 96)  # type: ignore[union-attr]
 
 
 class Fake:
@@ -75,7 +79,7 @@ def test_a_part_takes_weight_and_cap_as_numbers_or_text(tmp_path: Path) -> None:
     ("spec", "message"),
     [
         ({}, r"^A source needs a kind; there are scar, scar-eval, mmeb, pairs, datasets, scenes\.$"),
-        ({"kind": "csv"}, r"^There is no kind of source 'csv'; there are scar, scar-eval, mmeb, pairs, datasets, scenes\.$"),
+        ({"kind": "csv"}, r"^There is no kind of source 'csv'; there are scar, scar-eval, mmeb, pairs, datasets"),
         ({"kind": "scar", "file": "x"}, r"^A source of kind 'scar' has no 'file'; it takes path, images\.$"),
         ({"kind": "scar", "path": "x"}, r"^A source of kind 'scar' needs 'images'; it takes path, images\.$"),
         ({"kind": "scenes", "count": "many"}, "^count must be a whole number, got 'many'"),

@@ -97,18 +97,20 @@ def parameter_counts(model: VirtueModel) -> dict[str, tuple[int, int]]:
     return counts
 
 
-def export(model: VirtueModel, processor: VirtueProcessor, folder: Path, base: str, dtype: torch.dtype) -> None:
+def export(model: VirtueModel, processor: VirtueProcessor, folder: Path, base: str | None, dtype: torch.dtype) -> None:
     """Write what was trained: the whole model into `model`, and an adapter, if there is one, into `adapter` as well.
 
     Args:
         model: After training; its adapter is merged.
         processor: The model's.
         folder: Of the run.
-        base: Name of the model that training started from.
+        base: Name of the model that training started from; None for a new one, which is nowhere to be had without its
+            connector, so that an adapter alone would be of no use.
         dtype: Of the whole model's weights.
     """
     if getattr(model, "_hf_peft_config_loaded", False):
-        save_adapter(model, folder / "adapter", base)
+        if base is not None:
+            save_adapter(model, folder / "adapter", base)
         merge_layers(model)
     with no_progress_bars():
         model.to(dtype).save_pretrained(folder / "model")

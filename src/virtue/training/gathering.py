@@ -38,10 +38,10 @@ def gather_rows(rows: Tensor) -> list[Tensor]:
     count = torch.tensor([len(rows)], device=rows.device)
     counts = [torch.empty_like(count) for _ in range(process_count())]
     distributed.all_gather(counts, count)
-    most = max(int(each) for each in counts)
-    if most == 0:
+    longest = max(int(each) for each in counts)
+    if longest == 0:
         return [rows] * process_count()
-    padded = rows.new_zeros(most, *rows.shape[1:])
+    padded = rows.new_zeros(longest, *rows.shape[1:])
     padded[: len(rows)] = rows.detach()
     gathered = [torch.empty_like(padded) for _ in counts]
     distributed.all_gather(gathered, padded)
@@ -54,6 +54,13 @@ def total(values: Tensor) -> Tensor:
     """The sum of a tensor over the processes."""
     if process_count() > 1:
         distributed.all_reduce(values)
+    return values
+
+
+def most(values: Tensor) -> Tensor:
+    """The largest of each number of a tensor over the processes."""
+    if process_count() > 1:
+        distributed.all_reduce(values, distributed.ReduceOp.MAX)
     return values
 
 

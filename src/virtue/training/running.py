@@ -26,7 +26,9 @@ from virtue.model import VirtueModel, VirtueProcessor
 from virtue.training.adaptation import compute_again, export, prepare, start
 from virtue.training.forgetting import Anchor
 from virtue.training.gathering import process_rank
+from virtue.training.saving import last_checkpoint, load_trained
 from virtue.training.settings import DataSettings, Recipe
+from virtue.training.sharding import shard
 from virtue.training.sources import open_part, open_source
 from virtue.training.trainer import ContrastiveTrainer
 
@@ -90,11 +92,16 @@ def run(prepared: Prepared, folder: Path, device: str | None = None, callbacks: 
     anchor = _anchor(prepared, folder, arguments)
     trainer = _trainer(prepared, prepared.mixture, arguments, anchor, callbacks)
     trainer.train(resume_from_checkpoint=True)
-    if trainer.state.best_model_checkpoint is not None:
-        trainer.load_trained(Path(trainer.state.best_model_checkpoint))
     if process_rank() == 0:
-        dtype = getattr(torch, recipe.model.dtype)
-        export(prepared.model, prepared.processor, folder, recipe.model.start, dtype)
+        model = prepared.model
+        if trainer.sharded:  # this process holds a part of it: take it whole once more
+            model, _ = start(recipe.model, recipe.run.seed)
+            prepare(model, recipe.model.part, recipe.adapter)
+        best = trainer.state.best_model_checkpoint or last_checkpoint(folder)
+        if best is not None:
+            load_trained(model, Path(best))
+        base = None if recipe.model.fresh else recipe.model.start
+        export(model, prepared.processor, folder, base, getattr(torch, recipe.model.dtype))
     return trainer.skipped
 
 
@@ -185,6 +192,8 @@ def _trainer(
     callbacks: Sequence[TrainerCallback] = (),
 ) -> ContrastiveTrainer:
     recipe = prepared.recipe
+    if recipe.run.shard:
+        shard(prepared.model)
     if recipe.run.checkpointing:
         compute_again(prepared.model)
     return ContrastiveTrainer(

@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 TRAINED = "trained.safetensors"
+TEMPERATURE = "log_temperature"  # its name in there
 
 
-def load_trained(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Put what was trained into the model, in place.
+def load_trained(model: nn.Module, checkpoint: Path) -> Tensor:
+    """Put what a checkpoint holds into the model, in place.
+
+    Args:
+        model: Prepared as it was for the training.
+        checkpoint: Folder.
+
+    Returns:
+        The logarithm of the temperature, a scalar.
 
     Raises:
-        ValueError: If the file is of a training of other parts.
+        FileNotFoundError: If the folder is no checkpoint of a contrastive training.
+        ValueError: If it is of a training of other parts.
     """
+    path = checkpoint / TRAINED
+    if not path.is_file():
+        raise FileNotFoundError(f"{checkpoint} is no checkpoint of a contrastive training: no {TRAINED}.")
+    tensors = load_file(path)
+    temperature = tensors.pop(TEMPERATURE)
     learning = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if other := sorted(set(learning) ^ set(tensors)):
         raise ValueError(f"{path} is of a training of other parts than this one ({other[0]}): take another folder.")
     with torch.no_grad():
         for name, parameter in learning.items():
             parameter.copy_(tensors[name])
+    return temperature
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -167,6 +167,7 @@ class RunSettings:
         clip: Largest norm of a gradient.
         bf16: Compute in bfloat16.
         checkpointing: Compute activations again in the backward pass instead of keeping them.
+        shard: Spread the frozen weights of the language model over the processes, for models that one card cannot hold.
         save_every: Steps between checkpoints.
         keep: Checkpoints kept, the best among them.
         evaluate_every: Steps between evaluations.
@@ -184,6 +185,7 @@ class RunSettings:
     clip: float = 1.0
     bf16: bool = True
     checkpointing: bool = True
+    shard: bool = False
     save_every: int = 100
     keep: int = 2
     evaluate_every: int = 100

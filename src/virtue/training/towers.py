@@ -53,7 +53,11 @@ class Towers:
 
     def inputs(self, pictures: Sequence[int]) -> dict[str, ImageFeatures | Tensor]:
         """What `VirtueModel.forward` takes of some pictures, in the order asked for."""
-        features = ImageFeatures.join([self._features(picture) for picture in pictures])
+        numbers = dict.fromkeys(picture // self.group for picture in pictures)
+        groups = {number: self._features(number) for number in numbers}  # each once, even if none can be kept
+        device = self.model.device
+        own = [groups[picture // self.group].select([picture % self.group]).to(device) for picture in pictures]
+        features = ImageFeatures.join(own)
         if not self.learns:
             return {"images": features}
         pixels = {
@@ -62,16 +66,15 @@ class Towers:
         given: dict[str, ImageFeatures | Tensor] = {name: self._here(tensor) for name, tensor in pixels.items()}
         return given if features.segmentation is None else given | {"sam_features": features.segmentation}
 
-    def _features(self, picture: int) -> ImageFeatures:
-        """One picture's features, on the model's device."""
-        number = picture // self.group
+    def _features(self, number: int) -> ImageFeatures:
+        """A group's features, wherever they wait."""
         group = self._kept.get(number)
         if group is None:
             group = self._encode(number)
             if self.limit is None or self._kept_bytes + group.nbytes <= self.limit:
                 self._kept_bytes += group.nbytes
-                self._kept[number] = group.to(torch.device("cpu")) if self.keep == "host" else group
-        return group.select([picture % self.group]).to(self.model.device)
+                group = self._kept[number] = group.to(torch.device("cpu")) if self.keep == "host" else group
+        return group
 
     @torch.no_grad()
     def _encode(self, number: int) -> ImageFeatures:

@@ -9,7 +9,8 @@ What it overrides, and why:
 - `evaluate`: the share of held-out pairs whose own positive is nearest.
 - `_save`, `_load_from_checkpoint`: a checkpoint holds what is trained and not the frozen billions.
 
-Everything else (schedules, clipping, bf16, DDP and FSDP, logging, checkpoints and their rotation) is the parent's.
+Everything else (schedules, clipping, bf16, DDP, logging, checkpoints and their rotation) is the parent's. A model whose
+frozen weights are spread over the processes (`sharding`) is trained all the same.
 
 Letters: B pairs, M targets, D width.
 """
@@ -18,12 +19,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainingArguments
@@ -34,16 +34,16 @@ from virtue.data.pairs import RowError, Source
 from virtue.model import VirtueModel, VirtueProcessor
 from virtue.training.feeding import PairRows, StepPositions
 from virtue.training.forgetting import Anchor
-from virtue.training.gathering import process_count, process_rank, sum_gradients, total
+from virtue.training.gathering import most, process_count, process_rank, sum_gradients, total
 from virtue.training.grad_cache import grad_cache
 from virtue.training.held_out import own_ranks
 from virtue.training.loss import info_nce, same_answers
-from virtue.training.saving import TRAINED, last_checkpoint, load_trained
+from virtue.training.saving import TEMPERATURE, TRAINED, last_checkpoint, load_trained
 from virtue.training.settings import ChunkSettings, LossSettings
+from virtue.training.sharding import is_sharded
 from virtue.training.step import SIDES, Everybody, StepRows
 from virtue.training.towers import Towers
 
-TEMPERATURE = "log_temperature"
 COLDEST = 0.001  # a learnt temperature does not fall further
 
 log = logging.getLogger(__name__)
@@ -98,6 +98,7 @@ class ContrastiveTrainer(Trainer):
                 "batch, and a large one is cut into chunks anyway. Make the batch larger."
             )
         _check_first_pass(model, self.chunks)
+        self.sharded = is_sharded(model)
         args.remove_unused_columns = False
         if process_count() == 1:
             args._n_gpu = min(args.n_gpu, 1)  # several cards of one process would each see a part of the negatives
@@ -109,6 +110,8 @@ class ContrastiveTrainer(Trainer):
             data_collator=self.collator,
             callbacks=None if callbacks is None else list(callbacks),
         )
+        if self.is_fsdp_enabled:
+            raise ValueError("Shard the model with virtue.training.sharding.shard, and leave accelerate's FSDP off.")
         self.remove_callback(PrinterCallback)  # a library does not print; a caller's own callback may
         start = torch.tensor(float(self.loss_settings.temperature), device=args.device).log()
         self.log_temperature = nn.Parameter(start, requires_grad=self.loss_settings.learn_temperature)
@@ -163,12 +166,12 @@ class ContrastiveTrainer(Trainer):
         self._report(inputs.skipped)
         if not int(total(torch.tensor(len(inputs), device=self.args.device))):
             raise ValueError("Not one row of a batch could be read; the log says why.")
-        with self.compute_loss_context_manager(), self._unsynchronised(model):
+        # DDP would sum gradients after every chunk: they are summed once, behind the last.
+        with self.compute_loss_context_manager(), self.accelerator.no_sync(model):
             rows = StepRows(model, self.processor, inputs, self._towers(inputs))
             value = self._cached(rows) if self.chunks.cached else self._plain(rows)
         learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        if not self.is_fsdp_enabled:
-            sum_gradients(learning)
+        sum_gradients(learning)
         if self.anchor is not None:
             value = value + self.anchor.pull(self.accelerator.unwrap_model(model))
         return value.detach()
@@ -188,8 +191,12 @@ class ContrastiveTrainer(Trainer):
         return grad_cache(rows.embed, lambda sides: self._loss(sides, rows.batch), self._chunks(rows), first)
 
     def _chunks(self, rows: StepRows, times: int = 1) -> list[list[list[int]]]:
-        """Each side's chunks; one without rows where this process has none of a side."""
-        return [self.chunks.chunks(name, rows.lengths(side), times) or [[]] for side, name in enumerate(SIDES)]
+        """Each side's chunks, one without rows where there are none; of sharded models all processes have as many."""
+        sides = [self.chunks.chunks(name, rows.lengths(side), times) or [[]] for side, name in enumerate(SIDES)]
+        if self.sharded:
+            counts = most(torch.tensor([len(chunks) for chunks in sides], device=self.args.device)).tolist()
+            sides = [chunks + [[]] * (count - len(chunks)) for chunks, count in zip(sides, counts, strict=True)]
+        return sides
 
     def _plain(self, rows: StepRows) -> Tensor:
         embeddings = [rows.embed(side, range(len(rows.sides[side]))) for side in range(len(SIDES))]
@@ -262,10 +269,6 @@ class ContrastiveTrainer(Trainer):
             limit=self.chunks.keep_bytes,
         )
 
-    def _unsynchronised(self, model: nn.Module) -> AbstractContextManager[Any]:
-        """Keep DDP from summing gradients after every chunk: they are summed once, behind the last."""
-        return nullcontext() if self.is_fsdp_enabled else self.accelerator.no_sync(model)
-
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """The parent's optimizer, and in it the temperature if it learns."""
         made = self.optimizer is None
@@ -308,11 +311,12 @@ class ContrastiveTrainer(Trainer):
         return figures
 
     def _held_out_batches(self, rows: PairRows) -> Iterator[PairBatch]:
-        """This process's share of the held-out pairs, their regions as annotated."""
+        """This process's share of the held-out pairs, their regions as annotated; of a sharded model all of them."""
         collator = PairCollator(self.processor, seed=self.args.seed)
-        size, world = self.args.per_device_eval_batch_size, process_count()
+        size = self.args.per_device_eval_batch_size
+        rank, world = (0, 1) if self.sharded else (process_rank(), process_count())
         for start in range(0, len(rows), size * world):
-            numbers = range(start + process_rank(), min(start + size * world, len(rows)), world)
+            numbers = range(start + rank, min(start + size * world, len(rows)), world)
             batch = collator([rows[number] for number in numbers])
             for row in batch.skipped:
                 log.warning("skipped in evaluation: %s", row.reason)
@@ -345,23 +349,10 @@ class ContrastiveTrainer(Trainer):
         tensors = {name: values[name].detach().cpu().contiguous() for name in learning}
         save_file(tensors | {TEMPERATURE: self.log_temperature.detach().cpu()}, folder / TRAINED)
 
-    def load_trained(self, checkpoint: Path) -> None:
-        """Put what a checkpoint holds into the model, in place.
-
-        Raises:
-            FileNotFoundError: If the folder is no checkpoint of such a training.
-            ValueError: If it is of a training of other parts.
-        """
-        path = checkpoint / TRAINED
-        if not path.is_file():
-            raise FileNotFoundError(f"{checkpoint} is no checkpoint of a contrastive training: no {TRAINED}.")
-        tensors = load_file(path)
-        with torch.no_grad():
-            self.log_temperature.copy_(tensors.pop(TEMPERATURE))
-        load_trained(self.accelerator.unwrap_model(self.model), tensors, path)
-
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        self.load_trained(Path(resume_from_checkpoint))
+        found = load_trained(self.accelerator.unwrap_model(model or self.model), Path(resume_from_checkpoint))
+        with torch.no_grad():
+            self.log_temperature.copy_(found)
 
 
 def _check_first_pass(model: nn.Module, chunks: ChunkSettings) -> None:
