@@ -9,7 +9,7 @@ casts of `torch.autocast` to bfloat16. The T x T masks of padded rows are left o
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, ValuesView
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -18,15 +18,16 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import flop_registry
 from transformers import PreTrainedModel
 
 from virtue.training.adaptation import compute_again
 
 META = torch.device("meta")
-_IN_HALF = {nn.functional.linear, nn.functional.conv2d, torch.conv2d, torch.matmul, torch.bmm, Tensor.matmul}
-_IN_FULL = {nn.functional.layer_norm, nn.functional.softmax, nn.functional.normalize, torch.linalg.norm}
+_HALVED = (nn.functional.linear, nn.functional.conv2d, torch.conv2d, torch.matmul, torch.bmm, Tensor.matmul)
+_WIDENED = (nn.functional.layer_norm, nn.functional.softmax, nn.functional.normalize, torch.linalg.norm)
+_CASTS: dict[Any, torch.dtype] = dict.fromkeys(_HALVED, torch.bfloat16) | dict.fromkeys(_WIDENED, torch.float32)
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,7 @@ def cost(work: Callable[[], object], model: nn.Module, half: bool = False) -> Co
 
 def checkpoint(model: PreTrainedModel, half: bool = False) -> None:
     """Let a model compute its activations again in the backward pass, in a dry run; with `half` as `cost` has it."""
-    contexts = {"use_reentrant": False, "context_fn": lambda: (nullcontext(), _Card(half))}
-    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-    enable(contexts)
+    compute_again(model, context_fn=lambda: (nullcontext(), _Card(half)))
 
 
 class _Count(TorchDispatchMode):
@@ -74,16 +73,15 @@ class _Count(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        if len({tensor.is_meta for tensor in tensors}) > 1:
+        if len({tensor.is_meta for tensor in _tensors((args, kwargs.values()))}) > 1:
             args, kwargs = tree_map(_to_meta, (_numbered(func, args), kwargs))
         result = func(*args, **kwargs)
         formula = flop_registry.get(func.overloadpacket)
         if formula is not None:
             self.flops += formula(*args, **kwargs, out_val=result)
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor) and leaf.is_meta:
-                self._see(leaf.untyped_storage())
+        for tensor in _tensors((result,)):
+            if tensor.is_meta:
+                self._see(tensor.untyped_storage())
         return result
 
     def _see(self, storage: torch.UntypedStorage) -> None:
@@ -100,7 +98,7 @@ class _Count(TorchDispatchMode):
 
 
 class _Card(TorchFunctionMode):
-    """Does some things as a GPU does: attention, and the casts of `torch.autocast`, which does not know meta tensors."""
+    """Does as a GPU does: attention, and the casts of `torch.autocast`, which does not know meta tensors."""
 
     def __init__(self, half: bool) -> None:
         super().__init__()
@@ -115,8 +113,8 @@ class _Card(TorchFunctionMode):
         elif func is Tensor.to and not args[0].is_meta and not args[0].is_floating_point():
             dtypes = [each for each in (*args[1:], *kwargs.values()) if isinstance(each, torch.dtype)]
             return args[0].type(dtypes[0]) if dtypes else args[0]
-        elif self.half and func in (_IN_HALF | _IN_FULL):
-            dtype = torch.bfloat16 if func in _IN_HALF else torch.float32
+        elif self.half and func in _CASTS:
+            dtype = _CASTS[func]
             args, kwargs = tree_map(lambda leaf: _cast(leaf, dtype), (args, kwargs))
         return func(*args, **kwargs)
 
@@ -140,6 +138,15 @@ def _attend(
         0
     ]
     return attended.reshape(*query.shape[:-1], value.shape[-1])
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    """Those among an operator's arguments or results, in lists or alone."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple | ValuesView):
+            yield from _tensors(value)
 
 
 def _numbered(func: Any, args: Any) -> Any:

@@ -203,7 +203,8 @@ def blank_model(config: VirtueConfig, recipe: Recipe) -> VirtueModel:
             parameter.grad = torch.empty_like(parameter)
     if recipe.run.checkpointing:
         checkpoint(model, recipe.run.bf16)
-    return model.train()
+    model.train()
+    return model
 
 
 class _Rehearsal:
