@@ -13,6 +13,7 @@ from virtue.commands.contact_sheet import ASKED, RIGHT, Tile, drawn, tiled
 from virtue.data.collator import PairBatch, Skipped
 from virtue.data.pairs import Pair
 from virtue.training.adaptation import parameter_counts
+from virtue.training.estimate import A100, H100, RTX_4090, Load, estimate
 from virtue.training.feeding import PairRows
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def show(prepared: Prepared, folder: Path | None) -> None:
     if not len(batch):
         raise ValueError(f"No row of the first batch can be read; the first: {batch.skipped[0].reason}")
     console.print(_first_batch(batch))
+    console.print(_estimate(prepared, batch))
     for row in batch.skipped[:5]:
         console.print(f"skipped: {row.reason}", style="yellow", markup=False)
     place = (folder or Path()) / PICTURE
@@ -77,6 +79,42 @@ def _first_batch(batch: PairBatch) -> Table:
         table.add_row(name, str(len(side)), str(max(len(ids) for ids in side.ids)))
     table.add_row("distinct pictures", str(len(batch.images)), "")
     return table
+
+
+def _estimate(prepared: Prepared, batch: PairBatch) -> Table:
+    """What steps like the first would need, computed."""
+    figures = estimate(prepared.model.config, prepared.recipe, _load(prepared, batch))
+    table = Table("what", "one process", title="Computed, not measured")
+    table.add_row("memory of the card or, without one, of the machine", _size(figures.device_bytes))
+    table.add_row("memory of the host for pictures and features", _size(figures.host_bytes))
+    table.add_row("operations of a step", f"{figures.flops:.2e}")
+    for card in (RTX_4090, A100, H100):
+        table.add_row(f"all {prepared.recipe.run.steps:,} steps on one {card.name}", f"{figures.hours(card):.2g} hours")
+    return table
+
+
+def _load(prepared: Prepared, batch: PairBatch) -> Load:
+    """The first batch as a typical step."""
+    counts = [
+        prepared.processor.image_token_counts(batch.images[i]["image_grid_thw"])[0] for i in range(len(batch.images))
+    ]
+    sides = (batch.queries, batch.targets)
+    shown = [sum(image >= 0 for image in side.image) for side in sides]
+    rows = sum(len(side) for side in sides)
+    words = sum(len(ids) for side in sides for ids in side.ids)
+    words -= sum(counts[image] for side in sides for image in side.image if image >= 0)
+    plain = [len(side) - count for side, count in zip(sides, shown, strict=True)]
+    return Load(
+        image_tokens=max(1, round(sum(counts) / max(len(counts), 1))),
+        text_tokens=max(1, round(words / rows)),
+        pictures=len(batch.images),
+        queries=(shown[0], plain[0]),
+        targets=(shown[1], plain[1]),
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GB" if count >= 2**29 else f"{count / 2**20:.0f} MB"
 
 
 def _picture(prepared: Prepared, first: list[Pair | Skipped]) -> Image.Image:

@@ -47,7 +47,7 @@ def points(value: object) -> tuple[Point, ...]:
         raise ValueError(f"must be a list of {form}, got {value!r}.")
     clicks = []
     for entry in [value] if isinstance(value[0], Real) else value:
-        if not isinstance(entry, list | tuple) or len(entry) not in (2, 3) or entry[2:] not in ([], [0], [1], (), (1,)):
+        if not isinstance(entry, list | tuple) or len(entry) not in (2, 3) or tuple(entry[2:]) not in ((), (0,), (1,)):
             raise ValueError(f"each point must be {form}, got {entry!r}.")
         clicks.append(Point(entry[0], entry[1], include=len(entry) == 2 or bool(entry[2])))
     return tuple(clicks)

@@ -66,11 +66,43 @@ class Side:
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """What `VirtueModel.encode_images` takes of N pictures, in few tensors: each costs a loading process a descriptor.
+
+    Attributes:
+        tensors: `pixel_values` and `image_grid_thw`, and `sam_pixel_values` with a segmentation stream; none for N = 0.
+    """
+
+    tensors: dict[str, Tensor]
+
+    @classmethod
+    def join(cls, pictures: Sequence[dict[str, Tensor]]) -> Pictures:
+        """Several pictures, each given alone."""
+        return cls({name: torch.cat([each[name] for each in pictures]) for name in pictures[0]} if pictures else {})
+
+    def __len__(self) -> int:
+        return len(self.tensors["image_grid_thw"]) if self.tensors else 0
+
+    def __getitem__(self, number: int) -> dict[str, Tensor]:
+        """One picture alone.
+
+        Raises:
+            IndexError: If there are not so many.
+        """
+        if not 0 <= number < len(self):
+            raise IndexError(f"There are {len(self)} pictures, so none with number {number}.")
+        patches = self.tensors["image_grid_thw"].prod(1)
+        start = int(patches[:number].sum())
+        own = {name: tensor[number : number + 1] for name, tensor in self.tensors.items() if name != "pixel_values"}
+        return own | {"pixel_values": self.tensors["pixel_values"][start : start + int(patches[number])]}
+
+
+@dataclass(frozen=True)
 class PairBatch:
     """One step's data.
 
     Attributes:
-        images: What `VirtueModel.encode_images` takes, for each of the N pictures alone.
+        images: The N distinct pictures, as the towers take them.
         queries: The B queries, then hard negatives of the other direction.
         targets: Every query's positive, then all hard negatives.
         positives: Each query's positive among the targets, (B,) int64.
@@ -78,7 +110,7 @@ class PairBatch:
         skipped: What could not be read and is not in the batch.
     """
 
-    images: list[dict[str, Tensor]]
+    images: Pictures
     queries: Side
     targets: Side
     positives: Tensor
@@ -98,6 +130,8 @@ class PairCollator:
             takes regions as they are annotated.
         seed: Of the run.
         hard_negatives: Of each pair and side that are used at most, drawn at random; None for all.
+        query_negatives: Use the pairs' hard negatives of the other direction too; they cost time and matter to a
+            symmetric loss alone.
     """
 
     def __init__(
@@ -106,7 +140,9 @@ class PairCollator:
         prompt_kinds: Mapping[Kind, float] | None = None,
         seed: int = 0,
         hard_negatives: int | None = None,
+        query_negatives: bool = True,
     ) -> None:
+        self.query_negatives = query_negatives
         self.processor, self.prompt_kinds, self.seed = processor, prompt_kinds, seed
         self.hard_negatives = hard_negatives
 
@@ -127,7 +163,7 @@ class PairCollator:
                 own = [self._row(item, pair.where, rng, pictures) for item in (pair.query, positive)]
                 negatives, others = (
                     [self._row(item, pair.where, rng, pictures) for item in self._some(items, rng)]
-                    for items in (pair.negatives, pair.query_negatives)
+                    for items in (pair.negatives, pair.query_negatives if self.query_negatives else ())
                 )
             except ValueError as error:  # an unreadable picture, a region outside it, the image token among words
                 skipped.append(Skipped(f"{pair.where}: {error}"))
@@ -140,7 +176,7 @@ class PairCollator:
         used = pictures.used([*queries, *more_queries, *targets, *more_targets])
         images = [self.processor.image_inputs([picture]) for picture in used.values()]
         return PairBatch(
-            images,
+            Pictures.join(images),
             self._rows([*queries, *more_queries], used, images),
             self._rows([*targets, *more_targets], used, images),
             torch.arange(len(targets)),

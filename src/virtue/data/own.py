@@ -127,7 +127,11 @@ class OwnPairs(Pairs):
 
 
 def from_datasets(
-    name: str, split: str = "train", images: str | Path = ".", columns: Mapping[str, str] | None = None
+    name: str,
+    split: str = "train",
+    images: str | Path = ".",
+    columns: Mapping[str, str] | None = None,
+    config: str | None = None,
 ) -> Pairs:
     """The pairs of a data set that the `datasets` library loads, from the Hub or a folder.
 
@@ -137,6 +141,7 @@ def from_datasets(
         images: The folder that relative image paths start from. Pictures inside the data set need none.
         columns: What its columns are, `{"question": "query", "answer": "positive"}`; all others are left out. Without
             it the columns have to be named as this module says.
+        config: Which configuration of it, where it has several: "triplet" of `sentence-transformers/all-nli`.
 
     Raises:
         ModuleNotFoundError: If `datasets` is not installed.
@@ -148,7 +153,22 @@ def from_datasets(
         raise ModuleNotFoundError(
             "Reading a data set by name needs the package `datasets`: pip install 'virtue[train]'."
         ) from error
-    return Pairs(_DatasetRows(load_dataset(name, split=split), name, columns), Path(images), name)
+    dataset = load_dataset(name, split=split) if config is None else load_dataset(name, config, split=split)
+    return Pairs(_DatasetRows(_undecoded(dataset), name, columns), Path(images), name)
+
+
+def _undecoded(dataset: Any) -> Any:
+    """The data set with its pictures as bytes: one that is broken is then left out like any other."""
+    pictures = [name for name, kind in (getattr(dataset, "features", None) or {}).items() if _is_picture(kind)]
+    for name in pictures:
+        from datasets import Image
+
+        dataset = dataset.cast_column(name, Image(decode=False))
+    return dataset
+
+
+def _is_picture(kind: object) -> bool:
+    return type(kind).__name__ == "Image" and type(kind).__module__.startswith("datasets.")
 
 
 class _DatasetRows:

@@ -34,7 +34,7 @@ UTILISATION = 0.35
 0.5; short rows, small chunks and adapters speak for the lower end."""
 
 FEW_LAYERS = 3  # of a language model, enough for Qwen3-VL's, whose first three take more
-WAITING = 2  # batches that each loading process holds ready, torch's default
+WAITING = 1  # batches that each loading process holds ready, as `running` tells it
 _TRAINED_BYTES = 16  # of a number that learns: itself, its gradient and AdamW's two moments, all float32
 
 
@@ -167,7 +167,6 @@ def estimate(config: VirtueConfig, recipe: Recipe, load: Load) -> Estimate:
     weights = sum(each.numel() * each.element_size() for each in model.parameters() if not each.requires_grad)
     rehearsal = _Rehearsal(model, recipe, load)
     first, second, chunk = rehearsal.passes()
-    rows = sum(load.queries) + sum(load.targets)
     limit = recipe.chunks.keep_bytes
     features = load.pictures * rehearsal.feature_bytes()
     kept = features if limit is None else min(features, limit)
@@ -186,7 +185,7 @@ def estimate(config: VirtueConfig, recipe: Recipe, load: Load) -> Estimate:
         chunk=chunk,
         features=kept,
         on_host=recipe.chunks.keep == "host",
-        embeddings=2 * rows * config.hidden_size * 4,
+        embeddings=2 * sum(load.queries + load.targets) * config.hidden_size * 4,
         pixels=load.pictures * rehearsal.pixel_bytes(),
         batches=1 + WAITING * recipe.data.workers,
     )

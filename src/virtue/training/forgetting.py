@@ -57,15 +57,21 @@ class Anchor:
         weights = {name: p.detach().clone() for name, p in learning.items()}
         return cls(strength, weights, {name: square / mean for name, square in squares.items()})
 
+    def to(self, device: torch.device) -> Anchor:
+        """The same anchor where the model is."""
+        tables = (
+            {name: tensor.to(device) for name, tensor in table.items()} for table in (self.weights, self.importance)
+        )
+        return Anchor(self.strength, *tables)
+
     def pull(self, model: nn.Module) -> Tensor:
         """Add the penalty's gradient to the parameters'; gives the penalty, a scalar."""
         penalty = torch.zeros(())
         for name, parameter in model.named_parameters():
             if name not in self.weights:
                 continue
-            weight, importance = (table[name].to(parameter.device) for table in (self.weights, self.importance))
-            away = parameter.detach() - weight
-            force = self.strength * importance * away
+            away = parameter.detach() - self.weights[name]
+            force = self.strength * self.importance[name] * away
             parameter.grad = force if parameter.grad is None else parameter.grad + force
             penalty = penalty.to(away.device) + 0.5 * (force * away).sum()
         return penalty

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, distributed, nn
 
+BUCKET = 16_000_000  # numbers of a message
+
 
 def process_count() -> int:
     """How many processes train together."""
@@ -67,18 +69,29 @@ def most(values: Tensor) -> Tensor:
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Give every process the sum of all gradients; a parameter that no row reached has gradient 0.
 
-    One message for each kind of number, rather than one in every chunk's backward pass.
+    A few messages behind the last chunk, rather than some in every chunk's backward pass.
     """
     if process_count() == 1:
         return
-    by_type: dict[torch.dtype, list[nn.Parameter]] = {}
-    for parameter in parameters:
+    learning = list(parameters)
+    for parameter in learning:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-        by_type.setdefault(parameter.dtype, []).append(parameter)
-    for group in by_type.values():
-        grads = [parameter.grad for parameter in group if parameter.grad is not None]
-        flat = torch.cat([grad.flatten() for grad in grads])
+    for bucket in _buckets([parameter.grad for parameter in learning if parameter.grad is not None]):
+        flat = torch.cat([grad.flatten() for grad in bucket])
         distributed.all_reduce(flat)
-        for grad, summed in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
+        for grad, summed in zip(bucket, flat.split([grad.numel() for grad in bucket]), strict=True):
             grad.copy_(summed.view_as(grad))
+
+
+def _buckets(tensors: list[Tensor]) -> list[list[Tensor]]:
+    """Tensors of one kind of number together, up to `BUCKET` numbers, so that few are copied at once."""
+    buckets: list[list[Tensor]] = []
+    size = 0
+    for tensor in sorted(tensors, key=lambda each: str(each.dtype)):
+        if not buckets or size + tensor.numel() > BUCKET or buckets[-1][0].dtype != tensor.dtype:
+            buckets.append([])
+            size = 0
+        buckets[-1].append(tensor)
+        size += tensor.numel()
+    return buckets

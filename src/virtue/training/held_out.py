@@ -13,6 +13,8 @@ from torch.nn import functional
 def own_ranks(queries: Tensor, targets: Tensor, owners: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Whether each query finds its positive first, and its loss, among the targets of its own pair.
 
+    A pair without hard negatives would always be right: it is asked for its positive among all targets.
+
     A tie with the positive counts as the mean over all orders of what is tied, so it never helps.
 
     Args:
@@ -27,6 +29,7 @@ def own_ranks(queries: Tensor, targets: Tensor, owners: Tensor, temperature: flo
     count = len(queries)
     scores = queries @ targets.T  # (B, M)
     own = owners == torch.arange(count, device=owners.device)[:, None]
+    own |= (own.sum(1) == 1)[:, None]  # a pair without negatives of its own
     scores = scores.masked_fill(~own, float("-inf"))
     right = scores.diagonal()[:, None]  # (B, 1)
     better, tied = (~(scores <= right)).any(1), (scores == right).sum(1)  # what is no number does not help either

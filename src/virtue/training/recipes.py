@@ -2,8 +2,9 @@
 
 A recipe is data: `--set section.name=value` changes a field, `changed` does it. Its numbers are those of the authors'
 released configuration unless its `source` says otherwise: AdamW 2e-5 falling linearly after 200 steps, temperature
-0.02, DoRA of rank 8 and alpha 64 on q, k, v, o and down projections, 64 pairs a step. Two things differ on purpose:
-hard negatives are used where the data has them, and SAM-2 sees its pictures as it was trained to.
+0.02, DoRA of rank 8 and alpha 64 on q, k, v, o and down projections, 64 pairs a step (on several cards each of them
+has 64). Two things differ on purpose: hard negatives are used where the data has them, and SAM-2 sees its pictures as
+it was trained to.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ MMEB_SETS = (
     *("VisDial", "CIRR", "VisualNews_t2i", "VisualNews_i2t", "MSCOCO_t2i", "MSCOCO_i2t", "NIGHTS", "WebQA"),
     "MSCOCO",
 )
-MMEB_TRAIN = tuple(  # each task counts with 50,000 rows at most, as in VLM2Vec
+MMEB_TRAIN = tuple(  # each task counts with 50,000 rows at most, as in VLM2Vec's first scripts
     {"kind": "mmeb", "path": f"data/MMEB-train/{name}", "images": "data/MMEB-train/images", "cap": 50_000}
     for name in MMEB_SETS
 )
@@ -41,11 +42,6 @@ SCAR_TRAIN = tuple(
     {"kind": "scar", "path": f"data/SCaR-Train/SCAR_{name}.parquet", "images": "data/SCaR-Train/images"}
     for name in SCAR_SUBSETS
 )
-SCAR_HELD_OUT = {
-    "kind": "scar-eval",
-    "path": "data/SCaR-Eval/SCaR_eval_RefCOCOg.parquet",
-    "images": "data/SCaR-Eval/images",
-}
 VARIED: dict[Kind, float] = {"box": 0.4, "point": 0.2, "points": 0.1, "mask": 0.2, "mixed": 0.1}
 
 
@@ -55,7 +51,7 @@ def _mmeb(vlm: str, chunks: ChunkSettings) -> Recipe:
         source=RELEASED,
         model=ModelSettings(start=vlm, fresh=True),
         chunks=chunks,
-        data=DataSettings(sources=MMEB_TRAIN, workers=8),
+        data=DataSettings(sources=MMEB_TRAIN, workers=4),
         run=RunSettings(steps=2000),
     )
 
@@ -66,7 +62,7 @@ def _scar(start: str, chunks: ChunkSettings) -> Recipe:
         source=f"{RELEASED} and the paper's '+SCaR-train' rows; prompt kinds and hard negatives are ours",
         model=ModelSettings(start=start),
         chunks=chunks,
-        data=DataSettings(sources=SCAR_TRAIN, prompts=VARIED, held_out=SCAR_HELD_OUT, hard_negatives=2, workers=8),
+        data=DataSettings(sources=SCAR_TRAIN, prompts=VARIED, held_out_share=0.001, hard_negatives=2, workers=4),
         run=RunSettings(steps=1000),
     )
 
@@ -84,7 +80,7 @@ RECIPES: dict[str, Recipe] = {
         source="VLM2Vec (arXiv 2410.05160), with the steps and rates of the VIRTUE recipes so that they compare",
         model=ModelSettings(start="Qwen/Qwen2-VL-2B-Instruct", sam=None, fresh=True, template="vlm2vec"),
         chunks=_SMALL,
-        data=DataSettings(sources=MMEB_TRAIN, workers=8),
+        data=DataSettings(sources=MMEB_TRAIN, workers=4),
         run=RunSettings(steps=2000),
     ),
     "own-pairs": Recipe(

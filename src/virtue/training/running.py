@@ -9,7 +9,7 @@ folder/model/               the trained model, at the end; folder/adapter/ its a
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,19 +18,25 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainingArguments
 
+from virtue.data.chosen import Chosen, split
 from virtue.data.collator import PairCollator
 from virtue.data.mixture import Mixture, Part
-from virtue.data.pairs import Pair, Source
+from virtue.data.pairs import Source
 from virtue.data.prompting import checked_kinds
 from virtue.model import VirtueModel, VirtueProcessor
 from virtue.training.adaptation import compute_again, export, prepare, start
 from virtue.training.forgetting import Anchor
-from virtue.training.gathering import process_rank
+from virtue.training.gathering import process_count, process_rank, total
 from virtue.training.saving import last_checkpoint, load_trained
 from virtue.training.settings import DataSettings, Recipe
-from virtue.training.sharding import shard
+from virtue.training.sharding import is_sharded, shard
 from virtue.training.sources import open_part, open_source
 from virtue.training.trainer import ContrastiveTrainer
+
+CHANGEABLE = frozenset(
+    {"data.max_skipped", "data.workers", "run.keep", "run.log_every", "run.save_every", "run.tensorboard"}
+)
+"""What may be set anew when a run goes on, beside `chunks`: nothing of it changes what is trained."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +67,12 @@ def prepare_run(recipe: Recipe) -> Prepared:
         ValueError: If a setting, a source or a checkpoint is wrong; the message says which.
         FileNotFoundError: If data is missing; the message says where to get it.
     """
-    mixture, held_out = make_mixture(recipe.data, recipe.run.seed), _held_out(recipe.data)
+    mixture, held_out = make_mixture(recipe.data, recipe.run.seed), held_out_pairs(recipe.data, recipe.run.seed)
     kinds = checked_kinds(recipe.data.prompts) if recipe.data.prompts else None
     model, processor = start(recipe.model, recipe.run.seed)
     torch.manual_seed(recipe.run.seed)
     prepare(model, recipe.model.part, recipe.adapter)
-    collator = PairCollator(processor, kinds, recipe.run.seed, recipe.data.hard_negatives)
+    collator = PairCollator(processor, kinds, recipe.run.seed, recipe.data.hard_negatives, recipe.loss.symmetric)
     return Prepared(recipe, model, processor, mixture, collator, held_out)
 
 
@@ -97,9 +103,10 @@ def run(prepared: Prepared, folder: Path, device: str | None = None, callbacks: 
         if trainer.sharded:  # this process holds a part of it: take it whole once more
             model, _ = start(recipe.model, recipe.run.seed)
             prepare(model, recipe.model.part, recipe.adapter)
-        best = trainer.state.best_model_checkpoint or last_checkpoint(folder)
-        if best is not None:
-            load_trained(model, Path(best))
+        best = trainer.state.best_model_checkpoint
+        chosen = last_checkpoint(folder) if best is None else folder / Path(best).name  # the folder may have moved
+        if chosen is not None:
+            load_trained(model, chosen)
         base = None if recipe.model.fresh else recipe.model.start
         export(model, prepared.processor, folder, base, getattr(torch, recipe.model.dtype))
     return trainer.skipped
@@ -114,8 +121,11 @@ def make_mixture(data: DataSettings, seed: int) -> Mixture:
     if not data.sources:
         raise ValueError("A training needs data: give at least one source (data.sources).")
     own = [open_part(spec) for spec in data.sources]
+    if data.held_out_share:
+        own = [Part(split(part.source, data.held_out_share, seed)[0], part.weight, part.cap) for part in own]
+    alone = Mixture(own, seed, data.block)
     if not data.replay and not data.replay_share:
-        return Mixture(own, seed, data.block)
+        return alone
     if not data.replay or not 0 < data.replay_share < 1:
         raise ValueError(
             f"Replay needs sources (data.replay) and a share between 0 and 1 (data.replay_share), not "
@@ -126,39 +136,76 @@ def make_mixture(data: DataSettings, seed: int) -> Mixture:
     return Mixture(shared, seed, data.block)
 
 
-def keep_to(recipe: Recipe, folder: Path) -> None:
-    """Remember a run's recipe in its folder, and refuse to go on with another.
+def held_out_pairs(data: DataSettings, seed: int) -> Source | None:
+    """The pairs to evaluate on: a source of their own, or a share of the sources, which is not trained on.
 
     Raises:
-        ValueError: If the folder's run is of another recipe; says where they differ.
+        ValueError: If both are asked for.
     """
-    place, asked = folder / "recipe.json", json.loads(json.dumps(asdict(recipe)))
-    if not place.exists():
-        if process_rank() > 0:
-            return
+    if data.held_out is not None and data.held_out_share:
+        raise ValueError(
+            "Evaluate on a source (data.held_out) or on a share of the data (data.held_out_share), not both."
+        )
+    if data.held_out is not None:
+        source = open_source(data.held_out)
+        return Chosen([source], [(0, row) for row in range(min(data.held_out_rows, len(source)))])
+    if not data.held_out_share:
+        return None
+    sources = [open_part(spec).source for spec in data.sources]
+    held = [split(source, data.held_out_share, seed)[1] for source in sources]
+    rows = [(number, row) for number, own in enumerate(held) for row in own[: -(-data.held_out_rows // len(held))]]
+    return Chosen(sources, rows[: data.held_out_rows])
+
+
+def keep_to(recipe: Recipe, folder: Path) -> None:
+    """Remember a run's recipe in its folder, and refuse to go on with one that trains something else.
+
+    Raises:
+        ValueError: If the folder's run is of another recipe or number of processes; says where they differ.
+    """
+    place, asked = folder / "recipe.json", json.loads(json.dumps(asdict(recipe))) | {"processes": process_count()}
+    begun = json.loads(place.read_text(encoding="utf-8")) if place.exists() else asked
+    for name, (then, now) in _differences(begun, asked).items():
+        if name not in CHANGEABLE and not name.startswith("chunks."):
+            raise ValueError(
+                f"{folder} holds a run with {name} = {then!r}, not {now!r}: go on with its own settings, or train into "
+                "another folder."
+            )
+    if process_rank() == 0:
         folder.mkdir(parents=True, exist_ok=True)
         partial = place.with_suffix(".partial")
         partial.write_text(json.dumps(asked, indent=2), encoding="utf-8")
         partial.replace(place)
-        return
-    begun = json.loads(place.read_text(encoding="utf-8"))
+
+
+def _differences(begun: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What a recipe was begun with and what is asked for now, by section.name, where they differ."""
+    found: dict[str, tuple[Any, Any]] = {}
     for section, now in asked.items():
         then = begun.get(section)
-        if not isinstance(now, dict) or not isinstance(then, dict):
-            continue
-        for name, value in now.items():
-            if then.get(name) != value:
-                raise ValueError(
-                    f"{folder} holds a run with {section}.{name} = {then.get(name)!r}, not {value!r}: go on with its "
-                    "own settings, or train into another folder."
-                )
+        if isinstance(now, dict) and isinstance(then, dict):
+            found |= {f"{section}.{name}": (then.get(name), now[name]) for name in now if then.get(name) != now[name]}
+        elif section == "processes" and then != now:
+            found[section] = (then, now)
+    return found
 
 
 def training_arguments(recipe: Recipe, folder: Path, device: str | None = None) -> TrainingArguments:
-    """A recipe's amounts as transformers' trainer takes them."""
+    """A recipe's amounts as transformers' trainer takes them.
+
+    Raises:
+        ValueError: If there is no such device, or evaluations fall between checkpoints.
+    """
     run = recipe.run
+    if device not in (None, "cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise ValueError(f"There is no device {device!r} to train on here: leave it out, or give cpu.")
     evaluation: dict[str, Any] = {"eval_strategy": "no"}
-    if recipe.data.held_out is not None:
+    if recipe.data.held_out is not None or recipe.data.held_out_share:
+        if run.evaluate_every % run.save_every:
+            raise ValueError(
+                f"run.evaluate_every ({run.evaluate_every}) has to be a multiple of run.save_every ({run.save_every}): "
+                "the best checkpoint can only be kept if it is written."
+            )
         evaluation = {"eval_strategy": "steps", "eval_steps": run.evaluate_every}
         evaluation |= {"metric_for_best_model": "hit_at_1", "greater_is_better": True}
     return TrainingArguments(
@@ -177,6 +224,7 @@ def training_arguments(recipe: Recipe, folder: Path, device: str | None = None) 
         logging_steps=run.log_every,
         report_to=["tensorboard"] if run.tensorboard and find_spec("tensorboard") else [],
         dataloader_num_workers=recipe.data.workers,
+        dataloader_prefetch_factor=1 if recipe.data.workers else None,  # a batch of large pictures takes gigabytes
         disable_tqdm=True,
         use_cpu=device == "cpu",
         seed=run.seed,
@@ -192,7 +240,7 @@ def _trainer(
     callbacks: Sequence[TrainerCallback] = (),
 ) -> ContrastiveTrainer:
     recipe = prepared.recipe
-    if recipe.run.shard:
+    if recipe.run.shard and not is_sharded(prepared.model):
         shard(prepared.model)
     if recipe.run.checkpointing:
         compute_again(prepared.model)
@@ -219,7 +267,8 @@ def _anchor(prepared: Prepared, folder: Path, arguments: TrainingArguments) -> A
     if not data.replay:
         raise ValueError("Elastic weight consolidation is measured on the earlier data: name it (data.replay).")
     place = folder / "anchor.safetensors"
-    if not place.exists():
+    found = total(torch.tensor(int(place.exists()), device=arguments.device))
+    if int(found) < process_count():  # all measure it together, or all have it
         earlier = Mixture([open_part(spec) for spec in data.replay], prepared.recipe.run.seed, data.block)
         trainer = _trainer(prepared, earlier, arguments)
         anchor = Anchor.measure(prepared.model, trainer.gradients(settings.batches), settings.strength)
@@ -235,20 +284,3 @@ def _weighted(parts: Sequence[Part], share: float) -> list[Part]:
     return [
         Part(part.source, share * weight / sum(weights), part.cap) for part, weight in zip(parts, weights, strict=True)
     ]
-
-
-def _held_out(data: DataSettings) -> Source | None:
-    return None if data.held_out is None else _First(open_source(data.held_out), data.held_out_rows)
-
-
-class _First:
-    """The first rows of a source."""
-
-    def __init__(self, source: Source, count: int) -> None:
-        self.source, self.count, self.name = source, min(count, len(source)), source.name
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, row: int) -> Pair:
-        return self.source[row]

@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from virtue.training.gathering import process_count
+
 TRAINED = "trained.safetensors"
 TEMPERATURE = "log_temperature"  # its name in there
 
@@ -52,4 +54,5 @@ def _is_whole(checkpoint: Path) -> bool:
         json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return (checkpoint / TRAINED).is_file()
+    states = [f"rng_state_{rank}.pth" for rank in range(process_count())] if process_count() > 1 else ["rng_state.pth"]
+    return all((checkpoint / name).is_file() for name in (TRAINED, "optimizer.pt", "scheduler.pt", *states))

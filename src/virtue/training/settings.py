@@ -28,7 +28,7 @@ class ModelSettings:
         fresh: Compose a new model of `start` and `sam`, rather than go on with a checkpoint.
         template: Text template of a new model.
         part: What learns: "adapter" (LoRA on the language model, and the connector), "connector" alone, or "full" (the
-            whole VLM and the connector). SAM-2 never does.
+            whole VLM and the connector, in float32 in every process). SAM-2 never does.
         dtype: Of frozen weights; what learns is float32.
     """
 
@@ -66,7 +66,7 @@ class LossSettings:
     Attributes:
         temperature: Divides similarities; where learning starts if it learns.
         learn_temperature: Train it too.
-        symmetric: Also from targets to queries.
+        symmetric: Also from targets to queries, among them the rows' `query_negatives`, which it alone uses.
         mask_same: A target that answers a query as well as its own positive is no negative.
         margin: A negative more similar than the positive by more than this is taken for a false one; None for none.
         dimensions: Matryoshka dimensions; empty for the whole embedding alone.
@@ -82,7 +82,7 @@ class LossSettings:
 
 @dataclass(frozen=True)
 class ChunkSettings:
-    """How a batch is cut up; nothing of it changes a gradient.
+    """How a batch is cut up. None of it changes a gradient, but with dropout which units are dropped.
 
     Attributes:
         queries: Rows of a chunk of queries at most.
@@ -121,7 +121,8 @@ class DataSettings:
             are annotated.
         hard_negatives: Of each row that are used at most; None for all, 0 for none.
         held_out: A source to evaluate on, or None.
-        held_out_rows: Of it, at most.
+        held_out_share: Of every source's rows, held out of training to evaluate on; instead of `held_out`.
+        held_out_rows: To evaluate on at most.
         replay: Sources of an earlier training, mixed in against forgetting.
         replay_share: Of all rows.
         max_skipped: Rows that could not be read, beyond which the run stops.
@@ -133,6 +134,7 @@ class DataSettings:
     prompts: Mapping[Kind, float] = field(default_factory=dict)
     hard_negatives: int | None = None
     held_out: Mapping[str, Any] | None = None
+    held_out_share: float = 0.0
     held_out_rows: int = 500
     replay: Sequence[Mapping[str, Any]] = ()
     replay_share: float = 0.0
@@ -159,7 +161,7 @@ class RunSettings:
 
     Attributes:
         steps: Optimizer steps.
-        batch: Pairs of a step on one device.
+        batch: Pairs of a step in each process; on several cards a step has so many times as many.
         learning_rate: At its height.
         warmup: Steps over which it rises.
         schedule: How it falls afterwards, by transformers' name.

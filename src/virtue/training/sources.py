@@ -4,7 +4,7 @@
     {"kind": "scar-eval", "path": "SCaR/SCaR_eval_ADE20K.parquet", "images": "SCaR/images"}
     {"kind": "mmeb", "path": "MMEB-train/HatefulMemes", "images": "MMEB-train/images", "split": "original"}
     {"kind": "pairs", "path": "pairs.jsonl"}
-    {"kind": "datasets", "name": "sentence-transformers/all-nli", "split": "train"}
+    {"kind": "datasets", "name": "sentence-transformers/all-nli", "config": "triplet"}
     {"kind": "scenes", "count": 10000}
 
 What else each kind takes are the arguments of its function below. `weight` and `cap` are those of a mixture's part.
@@ -28,7 +28,7 @@ from virtue.training.scene_pairs import ScenePairs
 
 _SCAR_HELP = "SCaR-Train is on the Hub as the data set Sony/SCaR-Train; its images come from the sets it was made of"
 _SCAR_EVAL_HELP = "SCaR-Eval is on the Hub as the data set Sony/SCaR-Eval; its images come from the sets it was made of"
-_MMEB_HELP = "MMEB-train is on the Hub as the data set TIGER-Lab/MMEB-train, images included"
+_MMEB_HELP = "MMEB-train is on the Hub as the data set TIGER-Lab/MMEB-train; its images are archives to unpack"
 _OWN_HELP = "virtue.data.own says how own pairs are written"
 
 
@@ -96,9 +96,13 @@ def _pairs(path: str | Path, images: str | Path | None = None) -> Source:
 
 
 def _datasets(
-    name: str, split: str = "train", images: str | Path = ".", columns: Mapping[str, str] | None = None
+    name: str,
+    split: str = "train",
+    images: str | Path = ".",
+    columns: Mapping[str, str] | None = None,
+    config: str | None = None,
 ) -> Source:
-    return from_datasets(name, split, _folder(images, _OWN_HELP), columns)
+    return from_datasets(name, split, _folder(images, _OWN_HELP), columns, config)
 
 
 def _scenes(

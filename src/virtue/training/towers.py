@@ -17,6 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from virtue.data.collator import Pictures
 from virtue.model import VirtueModel
 from virtue.model.features import ImageFeatures
 from virtue.model.segmentation import encode_sam_image
@@ -38,7 +39,7 @@ class Towers:
     def __init__(
         self,
         model: VirtueModel,
-        images: Sequence[dict[str, Tensor]],
+        images: Pictures | Sequence[dict[str, Tensor]],
         group: int = 8,
         keep: Place = "device",
         limit: int | None = None,
@@ -79,7 +80,8 @@ class Towers:
     @torch.no_grad()
     def _encode(self, number: int) -> ImageFeatures:
         self.runs += 1
-        members = self.images[number * self.group : (number + 1) * self.group]
+        start = number * self.group
+        members = [self.images[i] for i in range(start, min(start + self.group, len(self.images)))]
         joined = {name: self._here(torch.cat([each[name] for each in members])) for name in members[0]}
         if not self.learns:
             sam = joined.get("sam_pixel_values")
@@ -89,4 +91,4 @@ class Towers:
         return ImageFeatures((nothing,) * len(members), ((0, 0),) * len(members), (), maps)
 
     def _here(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.model.device, non_blocking=True)
+        return tensor.to(self.model.device)

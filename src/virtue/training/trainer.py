@@ -64,6 +64,7 @@ class ContrastiveTrainer(Trainer):
         anchor: What holds the weights where they were (elastic weight consolidation).
         max_skipped: Pairs that could not be read, beyond which the run stops.
         callbacks: The parent's.
+        optimizers: An optimizer and a schedule of your own, as the parent takes them.
 
     Raises:
         ValueError: If nothing of the model learns, no steps are asked for, or settings contradict each other.
@@ -83,10 +84,13 @@ class ContrastiveTrainer(Trainer):
         anchor: Anchor | None = None,
         max_skipped: int = 100,
         callbacks: Sequence[Any] | None = None,
+        optimizers: tuple[Any, Any] = (None, None),
     ) -> None:
         self.loss_settings, self.chunks = loss or LossSettings(), chunks or ChunkSettings()
-        self.processor, self.mixture, self.held_out, self.anchor = processor, mixture, held_out, anchor
-        self.collator = collator or PairCollator(processor, seed=args.seed)
+        self.processor, self.mixture, self.held_out = processor, mixture, held_out
+        self.collator = collator or PairCollator(
+            processor, seed=args.seed, query_negatives=self.loss_settings.symmetric
+        )
         self.max_skipped, self.skipped = max_skipped, 0
         if args.max_steps < 1:
             raise ValueError("Give the number of steps (max_steps): a mixture has no end.")
@@ -97,6 +101,10 @@ class ContrastiveTrainer(Trainer):
                 "Gradients are not accumulated over steps (gradient_accumulation_steps): in-batch negatives are of one "
                 "batch, and a large one is cut into chunks anyway. Make the batch larger."
             )
+        if args.fp16 or args.deepspeed:
+            raise ValueError("Training is in float32 or bfloat16, without DeepSpeed: leave fp16 and deepspeed off.")
+        if self.loss_settings.learn_temperature and not COLDEST <= self.loss_settings.temperature <= 1:
+            raise ValueError(f"A temperature that learns starts between {COLDEST} and 1.")
         _check_first_pass(model, self.chunks)
         self.sharded = is_sharded(model)
         args.remove_unused_columns = False
@@ -109,7 +117,9 @@ class ContrastiveTrainer(Trainer):
             eval_dataset=None if held_out is None else PairRows(held_out),
             data_collator=self.collator,
             callbacks=None if callbacks is None else list(callbacks),
+            optimizers=optimizers,
         )
+        self.anchor = None if anchor is None else anchor.to(args.device)
         if self.is_fsdp_enabled:
             raise ValueError("Shard the model with virtue.training.sharding.shard, and leave accelerate's FSDP off.")
         self.remove_callback(PrinterCallback)  # a library does not print; a caller's own callback may
@@ -119,7 +129,8 @@ class ContrastiveTrainer(Trainer):
     @property
     def temperature(self) -> Tensor:
         """What similarities are divided by, a scalar."""
-        return self.log_temperature.exp().clamp(COLDEST, 1.0)
+        temperature = self.log_temperature.exp()
+        return temperature.clamp(COLDEST, 1.0) if self.loss_settings.learn_temperature else temperature
 
     # Data
 
@@ -132,6 +143,7 @@ class ContrastiveTrainer(Trainer):
             collate_fn=self.collator,
             num_workers=self.args.dataloader_num_workers,
             persistent_workers=self.args.dataloader_num_workers > 0,
+            prefetch_factor=self.args.dataloader_prefetch_factor if self.args.dataloader_num_workers else None,
             generator=torch.Generator().manual_seed(self.args.seed),
         )
 
@@ -172,6 +184,7 @@ class ContrastiveTrainer(Trainer):
             value = self._cached(rows) if self.chunks.cached else self._plain(rows)
         learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
         sum_gradients(learning)
+        self._check_gradients(learning)
         if self.anchor is not None:
             value = value + self.anchor.pull(self.accelerator.unwrap_model(model))
         return value.detach()
@@ -243,6 +256,15 @@ class ContrastiveTrainer(Trainer):
             f"Step {self.state.global_step + 1} has embeddings that are not finite: {whose}{more}. Look at these rows; "
             "if nothing is wrong with them, lower the learning rate."
         )
+
+    def _check_gradients(self, learning: Sequence[nn.Parameter]) -> None:
+        """Stop before a gradient that is not finite spoils the weights: all rows would look guilty afterwards."""
+        norms = [parameter.grad.norm() for parameter in learning if parameter.grad is not None]
+        if norms and not torch.isfinite(torch.stack(norms)).all():
+            raise FloatingPointError(
+                f"The gradients of step {self.state.global_step + 1} are not finite (embeddings and loss are): "
+                "lower the learning rate, or look at the rows of this batch one by one (run.batch=1)."
+            )
 
     def _report(self, skipped: Sequence[Skipped]) -> None:
         """Count what could not be read, in all processes alike."""
@@ -348,6 +370,9 @@ class ContrastiveTrainer(Trainer):
         values = model.state_dict() if state_dict is None else state_dict
         tensors = {name: values[name].detach().cpu().contiguous() for name in learning}
         save_file(tensors | {TEMPERATURE: self.log_temperature.detach().cpu()}, folder / TRAINED)
+
+    def _load_best_model(self) -> None:
+        self._load_from_checkpoint(str(self.state.best_model_checkpoint))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         found = load_trained(self.accelerator.unwrap_model(model or self.model), Path(resume_from_checkpoint))
