@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from tests.tiny import picture, tiny_config, tiny_processor
-from virtue.data.collator import PairBatch, PairCollator, Side, Skipped
+from virtue.data.collator import PairBatch, PairCollator, Pictures, Side, Skipped
 from virtue.data.pairs import Pair
 from virtue.items import Item
 from virtue.model import VirtueProcessor
@@ -55,7 +55,7 @@ def test_rows_stand_in_order_and_negatives_know_their_pair(processor: VirtueProc
     assert batch.queries.where == [f"file row {i}" for i in (0, 1, 2, 0, 2, 2)]
     assert batch.targets.where == [f"file row {i}" for i in (0, 1, 2, 0, 0, 2)]
     assert len(batch) == 3
-    assert batch.images == [] and batch.queries.image == [-1] * 6
+    assert len(batch.images) == 0 and batch.queries.image == [-1] * 6
     assert batch.queries.prompts is None
 
 
@@ -258,3 +258,22 @@ def test_without_a_segmentation_stream_regions_must_be_said_in_words() -> None:
     assert batch.images[0].keys() == {"pixel_values", "image_grid_thw"}
     click = PairCollator(in_words)([pair(Item(image=PICTURE, prompt=Point(4, 6)), "t", row=5)])
     assert "only a box can be put in words" in click.skipped[0].reason
+
+
+def test_pictures_are_joined_and_taken_apart_again(processor: VirtueProcessor) -> None:
+    alone = [processor.image_inputs([picture(width, 60, seed)]) for seed, width in enumerate((80, 120, 60))]
+    joined = Pictures.join(alone)
+    assert len(joined) == 3
+    assert len(Pictures.join([])) == 0
+    for number, expected in enumerate(alone):
+        found = joined[number]
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    with pytest.raises(IndexError, match="There are 3 pictures, so none with number 3"):
+        joined[3]
+
+
+def test_queries_that_nothing_answers_can_be_left_out(processor: VirtueProcessor) -> None:
+    pair = Pair(Item(text="a"), (Item(text="b"),), query_negatives=(Item(text="c"),))
+    assert len(PairCollator(processor)([pair]).queries) == 2
+    assert len(PairCollator(processor, query_negatives=False)([pair]).queries) == 1

@@ -29,11 +29,12 @@ from virtue.training.towers import Towers
 def test_ranks_by_hand() -> None:
     queries = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
     targets = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [0.8, 0.6], [0.8, 0.6], [0.0, 1.0], [0.0, 1.0]])
-    owners = torch.tensor([0, 1, 2, 3, 1, 2, 2])  # query 0 has no negative, 1 a nearer one, 2 two that are tied
+    owners = torch.tensor([0, 1, 2, 3, 1, 2, 2])  # query 1 has a nearer negative, 2 two that are tied, 0 and 3 none
     hits, losses = own_ranks(queries, targets, owners, 0.5)
-    assert hits.tolist() == [1.0, 0.0, pytest.approx(1 / 3), 1.0]
+    assert hits.tolist() == [1.0, 0.0, pytest.approx(1 / 3), 0.0]
     missed = math.log(math.exp(1.2) + math.exp(1.6)) - 1.2
-    assert losses.tolist() == pytest.approx([0.0, missed, math.log(3), 0.0], abs=1e-6)
+    everything = math.log(math.exp(2) + math.exp(1.2) + 2 * math.exp(1.6) + 3)  # queries 0 and 3 meet all targets
+    assert losses.tolist() == pytest.approx([everything - 2, missed, math.log(3), everything - 1.6], abs=1e-6)
 
 
 def test_what_is_no_number_finds_nothing() -> None:

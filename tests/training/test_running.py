@@ -25,7 +25,7 @@ from virtue.training import running
 from virtue.training import trainer as trainer_module
 from virtue.training.forgetting import Anchor
 from virtue.training.recipes import RECIPES, changed
-from virtue.training.running import keep_to, make_mixture, prepare_run, run, training_arguments
+from virtue.training.running import held_out_pairs, keep_to, make_mixture, prepare_run, run, training_arguments
 from virtue.training.saving import TRAINED
 from virtue.training.settings import DataSettings, ForgettingSettings, Recipe, RunSettings
 
@@ -68,6 +68,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             rows.append({"query": {"image": name} | region, "positive": left, "negatives": others})
             rows.append({"query": f"{left} beside {right}", "positive": {"image": name}})
     write_lines(folder / "pairs.jsonl", rows)
+    write_lines(folder / "regions.jsonl", [row for row in rows if "negatives" in row])
     write_lines(folder / "earlier.jsonl", [{"query": f"word {i}", "positive": f"answer {i}"} for i in range(10)])
     return folder
 
@@ -157,7 +158,7 @@ def test_a_folder_keeps_to_its_recipe(tmp_path: Path) -> None:
 def test_amounts_reach_the_trainer(tmp_path: Path) -> None:
     settings = RunSettings(steps=7, batch=3, learning_rate=0.5, warmup=2, schedule="cosine", weight_decay=0.1, clip=2.0)
     settings = replace(
-        settings, save_every=4, keep=3, evaluate_every=6, log_every=9, tensorboard=False, seed=5, bf16=False
+        settings, save_every=3, keep=3, evaluate_every=6, log_every=9, tensorboard=False, seed=5, bf16=False
     )
     asked = replace(
         Recipe("A test.", "nowhere"), run=settings, data=DataSettings(workers=3, held_out={"kind": "scenes"})
@@ -170,7 +171,7 @@ def test_amounts_reach_the_trainer(tmp_path: Path) -> None:
         0.1,
         2,
     )
-    assert (found.save_steps, found.save_total_limit, found.eval_steps, found.logging_steps) == (4, 3, 6, 9)
+    assert (found.save_steps, found.save_total_limit, found.eval_steps, found.logging_steps) == (3, 3, 6, 9)
     assert (found.metric_for_best_model, found.greater_is_better, found.seed) == ("hit_at_1", True, 5)
     assert (found.dataloader_num_workers, found.report_to, found.bf16, found.use_cpu) == (3, [], False, True)
 
@@ -291,7 +292,7 @@ def test_what_matters_cannot_be_measured_without_data(start: Path, data: Path, t
 
 def test_processes_run_what_one_runs(start: Path, data: Path, tmp_path: Path) -> None:
     earlier = {"kind": "pairs", "path": str(data / "earlier.jsonl")}
-    held_out = {"kind": "pairs", "path": str(data / "pairs.jsonl")}
+    held_out = {"kind": "pairs", "path": str(data / "regions.jsonl")}
     sources = {"replay": (earlier,), "replay_share": 0.25, "held_out": held_out, "held_out_rows": 5}
     asked = recipe(start, data, data=sources, forgetting={"strength": 10.0, "batches": 2}, run={"batch": 3, "steps": 3})
     together(run_in_process, tmp_path, asked)
@@ -311,3 +312,45 @@ def run_in_process(rank: int, folder: Path, asked: Recipe) -> None:
     seen = Seen()
     run(prepare_run(asked), folder / "two", "cpu", [seen])
     (folder / f"seen-{rank}").write_text(json.dumps(seen.logs))
+
+
+def test_what_changes_no_weight_may_be_set_anew(tmp_path: Path) -> None:
+    recipe = RECIPES["own-pairs"]
+    keep_to(recipe, tmp_path)
+    keep_to(changed(recipe, ["chunks.queries=2", "data.max_skipped=500", "run.save_every=7"]), tmp_path)
+    assert json.loads((tmp_path / "recipe.json").read_text())["chunks"]["queries"] == 2
+    with pytest.raises(ValueError, match=r"holds a run with run\.batch = 32, not 16: go on with its own settings"):
+        keep_to(changed(recipe, ["run.batch=16"]), tmp_path)
+    begun = json.loads((tmp_path / "recipe.json").read_text()) | {"processes": 4}
+    (tmp_path / "recipe.json").write_text(json.dumps(begun))
+    with pytest.raises(ValueError, match="holds a run with processes = 4, not 1"):
+        keep_to(recipe, tmp_path)
+
+
+def test_a_share_of_the_data_is_held_out_of_training() -> None:
+    sources = tuple({"kind": "scenes", "count": 10, "start": start, "size": [64, 64]} for start in (0, 100))
+    data = DataSettings(sources=sources, held_out_share=0.2)
+    mixture, held_out = make_mixture(data, 0), held_out_pairs(data, 0)
+    assert held_out is not None
+    assert (len(mixture), len(held_out)) == (16, 4)
+    trained = {mixture[position].where for position in range(16)}
+    assert len(trained | {held_out[row].where for row in range(4)}) == 20
+    assert len(held_out_pairs(replace(data, held_out_rows=3), 0) or ()) == 3
+    assert held_out_pairs(replace(data, held_out_share=0.0), 0) is None
+    with pytest.raises(ValueError, match="not both"):
+        held_out_pairs(replace(data, held_out=sources[0]), 0)
+
+
+def test_the_best_checkpoint_has_to_be_written(tmp_path: Path) -> None:
+    recipe = changed(RECIPES["own-pairs"], ["data.held_out_share=0.1", "run.evaluate_every=50", "run.save_every=100"])
+    with pytest.raises(ValueError, match=r"run\.evaluate_every \(50\) has to be a multiple of run\.save_every \(100\)"):
+        training_arguments(recipe, tmp_path, "cpu")
+    with pytest.raises(ValueError, match="There is no device 'cuda:7' to train on here"):
+        training_arguments(RECIPES["own-pairs"], tmp_path, "cuda:7")
+
+
+def test_replay_does_not_hide_that_only_some_sources_have_a_weight() -> None:
+    own = ({"kind": "scenes", "count": 5, "weight": 2}, {"kind": "scenes", "count": 5})
+    data = DataSettings(sources=own, replay=({"kind": "scenes", "count": 5},), replay_share=0.5)
+    with pytest.raises(ValueError, match="weight"):
+        make_mixture(data, 0)

@@ -192,3 +192,21 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
         tiny_trainer(tmp_path, model=drops, chunks=ChunkSettings(first_pass=2))
     with pytest.raises(ValueError, match="Make the batch larger"):
         tiny_trainer(tmp_path, gradient_accumulation_steps=2)
+
+
+def test_gradients_that_are_not_finite_stop_a_run_before_they_spoil_the_weights(tmp_path: Path) -> None:
+    trainer = tiny_trainer(tmp_path, 2)
+    weight = trainer.model.connector.conv.weight
+    before = weight.detach().clone()
+    weight.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(FloatingPointError, match=r"gradients of step 1 are not finite \(embeddings and loss are\)"):
+        trainer.train()
+    assert torch.equal(weight, before)
+
+
+@pytest.mark.parametrize(("setting", "sentence"), [({"fp16": True}, "leave fp16 and deepspeed off")])
+def test_what_would_train_wrongly_is_refused(tmp_path: Path, setting: dict[str, bool], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        tiny_trainer(tmp_path, **setting)
+    with pytest.raises(ValueError, match=r"A temperature that learns starts between 0\.001 and 1\."):
+        tiny_trainer(tmp_path, loss=LossSettings(temperature=3.0, learn_temperature=True))
