@@ -63,11 +63,11 @@ class Plan:
 
     images: int = 16
     segmenter_images: int = 8
-    segmenter_steps: int = 5200
+    segmenter_steps: int = 11200
     text_steps: int = 120
     reader_steps: int = 1500
-    tower_steps: int = 5500
-    contrastive_steps: int = 3700
+    tower_steps: int = 9100
+    contrastive_steps: int = 5700
     rows: int = 3
     distractors: int = 3
     seed: int = 0
