@@ -81,15 +81,18 @@ def compare(folder: Path, expected: Path) -> None:
 
 def test_half_written_checkpoints_do_not_count(tmp_path: Path) -> None:
     assert last_checkpoint(tmp_path) is None
-    for step, state, trained in ((9, "{}", True), (10, "{}", True), (11, '{"glob', True), (12, "{}", False)):
+    files = (TRAINED, "optimizer.pt", "scheduler.pt", "rng_state.pth")
+    for step, state, written in ((9, "{}", files), (10, "{}", files), (11, '{"glob', files), (12, "{}", files[1:])):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
         (folder / "trainer_state.json").write_text(state)
-        if trained:
-            (folder / TRAINED).touch()
+        for name in written:
+            (folder / name).touch()
     (tmp_path / "checkpoint-13").mkdir()
     (tmp_path / "checkpoint-99.partial").mkdir()
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+    (tmp_path / "checkpoint-10" / "rng_state.pth").unlink()
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-9"
 
 
 def test_a_checkpoint_of_other_parts_is_refused(tmp_path: Path) -> None:
