@@ -83,6 +83,7 @@ def test_a_run_ends_in_a_model_and_goes_on_when_it_is_started_again(settings: li
     ("arguments", "sentence"),
     [
         (["own-paris", "--to", "x"], "There is no recipe 'own-paris'; there are nano, virtue-2b-mmeb"),
+        (["own-pairs", "--to", "x", "--plan", "smoke"], "--plan and --processes are for nano; own-pairs takes --set"),
         (["own-pairs"], "Say where the run is to be kept: --to FOLDER."),
         (["own-pairs", "--to", "x", "--set", "steps=3"], "write section.name=value, with a section of model, adapter"),
         (["own-pairs", "--to", "x", "--set", "run.step=3"], "run has no 'step'; it has steps, batch"),
@@ -127,3 +128,19 @@ def test_a_terminal_shows_a_bar_and_a_log_shows_lines_with_the_time_left(monkeyp
         "step 20/30 loss 0.5000 4.00 s a step, 0:00:40 left",
         "step 21: held-out hit@1 25.0 %, loss 2.0000",
     ]
+
+
+def test_a_run_that_is_stopped_gives_the_terminal_back(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped: list[bool] = []
+    monkeypatch.setattr("rich.progress.Progress.stop", lambda progress: stopped.append(True))
+
+    def interrupted(*args: object, **kwargs: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("virtue.training.running.run", interrupted)
+    result = run("own-pairs", "--to", tmp_path / "run", "--device", "cpu", *settings)
+    assert result.exit_code == 130
+    assert "keeps the checkpoints; run the same command again to go on" in result.stderr
+    assert stopped

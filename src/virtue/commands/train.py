@@ -55,6 +55,10 @@ def train(
     try:
         if recipe == NANO:
             _train_nano(to, plan, setting or [], device, processes, dry_run, console)
+        elif plan is not None or processes is not None:
+            raise ValueError(
+                f"--plan and --processes are for {NANO}; {recipe} takes --set, and torchrun for processes."
+            )
         else:
             _train_pairs(recipe, to, setting or [], device, dry_run, console)
     except KeyboardInterrupt:
@@ -85,7 +89,11 @@ def _train_pairs(
         show(prepare_run(recipe), to)
         return
     assert to is not None
-    skipped = run(prepare_run(recipe), to, device=device, callbacks=[TrainingProgress(console)])
+    progress = TrainingProgress(console)
+    try:
+        skipped = run(prepare_run(recipe), to, device=device, callbacks=[progress])
+    finally:
+        progress.bars.stop()  # a run that is stopped would leave the terminal without its cursor
     left_out = f" {skipped} rows could not be read and were left out." if skipped else ""
     typer.echo(f"{name}: the weights are in {to / 'model'}.{left_out}")
 

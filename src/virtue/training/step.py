@@ -33,6 +33,11 @@ class StepRows:
     def __init__(self, module: nn.Module, processor: VirtueProcessor, batch: PairBatch, towers: Towers) -> None:
         self.module, self.processor, self.batch, self.towers = module, processor, batch, towers
         self.sides: tuple[Side, Side] = (batch.queries, batch.targets)
+        # Visual prompts are those of the rows with a picture: which of them is whose.
+        self._prompts = [
+            {row: number for number, row in enumerate(row for row, image in enumerate(side.image) if image >= 0)}
+            for side in self.sides
+        ]
 
     def lengths(self, side: int) -> list[int]:
         """Tokens of each row, segmentation tokens counted."""
@@ -57,8 +62,7 @@ class StepRows:
         index = [pictures.index(rows.image[row]) if rows.image[row] >= 0 else -1 for row in numbers]
         more: dict[str, object] = {"image_index": torch.tensor(index, device=device)}
         if rows.prompts is not None:
-            place = {row: number for number, row in enumerate(r for r in range(len(rows)) if rows.image[r] >= 0)}
-            prompts = rows.prompts.rows(torch.tensor([place[row] for row in shown])).to(device)
+            prompts = rows.prompts.rows(torch.tensor([self._prompts[side][row] for row in shown])).to(device)
             more |= {"prompt_points": prompts.points, "prompt_labels": prompts.labels}
             more |= {"prompt_masks": prompts.masks, "prompt_has_mask": prompts.has_mask}
         return self._forward(inputs | self.towers.inputs(pictures) | more)

@@ -87,7 +87,7 @@ class ContrastiveTrainer(Trainer):
         optimizers: tuple[Any, Any] = (None, None),
     ) -> None:
         self.loss_settings, self.chunks = loss or LossSettings(), chunks or ChunkSettings()
-        self.processor, self.mixture, self.held_out = processor, mixture, held_out
+        self.processor, self.mixture = processor, mixture
         self.collator = collator or PairCollator(
             processor, seed=args.seed, query_negatives=self.loss_settings.symmetric
         )
