@@ -125,6 +125,14 @@ def test_kept_features_can_be_chosen_and_counted(shared: VirtueModel, processor:
     assert features.nbytes == 4 * (tokens * WIDTH + maps)
 
 
+def test_previews_add_finer_maps_and_change_nothing_else(shared: VirtueModel, processor: VirtueProcessor) -> None:
+    inputs = processor.image_inputs(PICTURES)
+    features, more = shared.encode_images(**inputs), shared.encode_images(**inputs, previews=True)
+    assert (features.fine, features.middle) == (None, None)
+    assert features.segmentation is not None and more.segmentation is not None
+    assert torch.equal(features.segmentation, more.segmentation)
+
+
 def test_features_that_are_known_replace_the_pictures(shared: VirtueModel, processor: VirtueProcessor) -> None:
     inputs = batch(processor, ROWS)
     whole = embed(shared, inputs)

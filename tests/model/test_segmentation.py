@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -5,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import Sam2Model
 
-from tests.tiny import SAM_SIDE, sam_config, tiny_model
+from tests.tiny import SAM_SIDE, sam_config, tiny_config, tiny_model
 from virtue.model.segmentation import (
     PADDING_LABEL,
     Connector,
@@ -14,6 +15,7 @@ from virtue.model.segmentation import (
     decode_masks,
     encode_prompts,
     encode_sam_image,
+    encode_sam_map,
     segmentation_features,
 )
 
@@ -105,6 +107,32 @@ def test_features_and_masks_are_those_of_the_whole_sam(
     logits, quality = decode_masks(sam, features, fine, middle, asked)
     torch.testing.assert_close(logits, whole.pred_masks[:, 0, 0], rtol=0, atol=1e-4)
     torch.testing.assert_close(quality, whole.iou_scores[:, 0, 0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("levels", [[2, 3], [3], [2], [], [0, 1, 2, 3]])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_map_alone_is_that_of_the_whole_encoder(pixels: Tensor, levels: list[int], dtype: torch.dtype) -> None:
+    config = tiny_config()
+    config.sam_config.vision_config.fpn_top_down_levels = levels
+    sam = tiny_model(config).sam
+    assert sam is not None
+    sam = sam.to(dtype)
+    with torch.no_grad():
+        assert torch.equal(encode_sam_map(sam, pixels), encode_sam_image(sam, pixels)[0])
+
+
+def test_the_map_learns_as_the_whole_encoder_does(pixels: Tensor) -> None:
+    def gradient(encode: Callable[[Sam2Model, Tensor], Tensor]) -> Tensor:
+        sam = tiny_model().sam
+        assert sam is not None
+        encode(sam, pixels).square().sum().backward()
+        grad = sam.vision_encoder.backbone.patch_embed.projection.weight.grad
+        assert grad is not None
+        return grad
+
+    whole = gradient(lambda sam, pixels: encode_sam_image(sam, pixels)[0])
+    assert whole.abs().sum() > 0
+    torch.testing.assert_close(gradient(encode_sam_map), whole)
 
 
 def test_a_row_does_not_see_how_many_points_its_neighbours_have(sam: Sam2Model, pixels: Tensor) -> None:

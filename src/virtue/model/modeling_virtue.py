@@ -33,6 +33,7 @@ from virtue.model.segmentation import (
     build_sam,
     decode_masks,
     encode_sam_image,
+    encode_sam_map,
     segmentation_features,
 )
 
@@ -137,9 +138,11 @@ class VirtueModel(PreTrainedModel):
                 "This model has a segmentation stream: give `sam_pixel_values`, which its processor makes."
             )
         with torch.no_grad():  # SAM-2 is frozen in every training of the paper
-            segmentation, fine, middle = encode_sam_image(self.sam, sam_pixel_values)
-        kept = (fine, middle) if previews else (None, None)
-        return ImageFeatures(tuple(output.pooler_output), grids, deepstack, segmentation, *kept)
+            if previews:
+                segmentation, fine, middle = encode_sam_image(self.sam, sam_pixel_values)
+                return ImageFeatures(tuple(output.pooler_output), grids, deepstack, segmentation, fine, middle)
+            segmentation = encode_sam_map(self.sam, sam_pixel_values)
+        return ImageFeatures(tuple(output.pooler_output), grids, deepstack, segmentation)
 
     def segmentation_tokens(self, images: ImageFeatures, image_index: Tensor, prompts: SamPrompts) -> Tensor:
         """H_s of R rows.

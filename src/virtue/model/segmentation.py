@@ -82,7 +82,7 @@ def build_sam(config: Sam2Config) -> Sam2Model:
 
 
 def encode_sam_image(sam: Sam2Model, pixel_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """SAM-2's image features.
+    """SAM-2's image features, those for mask previews with them.
 
     Args:
         sam: The segmentation model.
@@ -98,6 +98,23 @@ def encode_sam_image(sam: Sam2Model, pixel_values: Tensor) -> tuple[Tensor, Tens
         for features, size in zip(maps, sam.backbone_feature_sizes, strict=True)
     )
     return coarse + sam.no_memory_embedding.view(1, -1, 1, 1), fine, middle
+
+
+def encode_sam_map(sam: Sam2Model, pixel_values: Tensor) -> Tensor:
+    """The map that prompts meet alone, (N, C, h, w), as `encode_sam_image` gives it.
+
+    The finer levels of the feature pyramid are not computed, nor positional codes that nothing reads.
+    """
+    encoder = sam.vision_encoder
+    stages = encoder.backbone(pixel_values.to(sam.dtype)).intermediate_hidden_states
+    convolutions, top = encoder.neck.convs, len(stages) - 1
+    features = convolutions[0](stages[top].permute(0, 3, 1, 2))
+    for level in range(top - 1, encoder.num_feature_levels - 2, -1):
+        lateral = convolutions[top - level](stages[level].permute(0, 3, 1, 2))
+        from_above = level in encoder.neck.fpn_top_down_levels
+        features = lateral + nn.functional.interpolate(features, scale_factor=2.0) if from_above else lateral
+    coarse: Tensor = features + sam.no_memory_embedding.view(1, -1, 1, 1)
+    return coarse
 
 
 def encode_prompts(sam: Sam2Model, prompts: SamPrompts) -> tuple[Tensor, Tensor]:

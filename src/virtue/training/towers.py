@@ -20,7 +20,7 @@ from torch import Tensor
 from virtue.data.collator import Pictures
 from virtue.model import VirtueModel
 from virtue.model.features import ImageFeatures
-from virtue.model.segmentation import encode_sam_image
+from virtue.model.segmentation import encode_sam_map
 
 Place = Literal["device", "host"]
 
@@ -86,7 +86,7 @@ class Towers:
         if not self.learns:
             sam = joined.get("sam_pixel_values")
             return self.model.encode_images(joined["pixel_values"], joined["image_grid_thw"], sam)
-        maps = None if self.model.sam is None else encode_sam_image(self.model.sam, joined["sam_pixel_values"])[0]
+        maps = None if self.model.sam is None else encode_sam_map(self.model.sam, joined["sam_pixel_values"])
         nothing = torch.empty(0, device=self.model.device)
         return ImageFeatures((nothing,) * len(members), ((0, 0),) * len(members), (), maps)
 
