@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from virtue.training.loop import MUON, Schedule, make_optimizers, train
+from virtue.training.muon import BatchedMuon
 from virtue.training.runs import Run
 
 STEPS = Schedule(steps=7, learning_rate=0.1, warmup=2, save_every=2)
@@ -91,6 +92,18 @@ def test_a_loss_that_is_not_finite_stops_with_its_step(tmp_path: Path) -> None:
     assert state["step"] == 2  # the last checkpoint before
 
 
+def test_terms_of_any_precision_are_summed_and_logged(tmp_path: Path) -> None:
+    module = linear()
+    train(
+        module,
+        lambda step: {"half": module.bias.sum().bfloat16() * 0 + 0.5, "whole": module.bias.sum() * 0 + 2},
+        Schedule(steps=1, learning_rate=0.1),
+        Run(tmp_path),
+    )
+    figures = json.loads((tmp_path / "log.jsonl").read_text())
+    assert (figures["half"], figures["whole"]) == (0.5, 2.0)
+
+
 def test_only_matrices_decay(tmp_path: Path) -> None:
     module = linear()
     weight, bias = module.weight.detach().clone(), module.bias.detach().clone()
@@ -125,7 +138,7 @@ class Network(nn.Module):
 def test_muon_takes_the_matrices_inside_and_adamw_the_rest() -> None:
     network = Network()
     adamw, muon = make_optimizers(network, STEPS)
-    assert isinstance(muon, torch.optim.Muon)
+    assert isinstance(muon, BatchedMuon)
     assert [p.shape for group in muon.param_groups for p in group["params"]] == [(4, 4)]
     rest = sum(p.numel() for group in adamw.param_groups for p in group["params"])
     assert rest == sum(p.numel() for p in network.parameters()) - 16

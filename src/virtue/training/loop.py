@@ -5,6 +5,7 @@ convolutions, vectors, and the heads that end it; `benchmarks/train.py` compares
 (bfloat16) doubles the speed of a step, on CPUs that have it too.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from virtue.training.muon import BatchedMuon
 from virtue.training.runs import Run
 
 MUON = 2.5  # its learning rate over AdamW's, both in units of the mean size of a step's change
@@ -80,12 +82,14 @@ def train(
         began = time.perf_counter()
         with torch.autocast(parameters[0].device.type, torch.bfloat16, enabled=schedule.half):
             terms = losses(step)
-        total = torch.stack(list(terms.values())).sum()
-        if not torch.isfinite(total):
-            raise FloatingPointError(f"The loss of step {step} is {total.item()}: lower the learning rate.")
+        stacked = torch.stack([term.float() for term in terms.values()])
+        total = stacked.sum()
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         total.backward()
+        values = stacked.detach().tolist()  # the one place that waits for a GPU
+        if not math.isfinite(sum(values)):
+            raise FloatingPointError(f"The loss of step {step} is {sum(values)}: lower the learning rate.")
         if reduce_gradients is not None:
             reduce_gradients(parameters)
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -93,9 +97,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(step) * (MUON if isinstance(optimizer, torch.optim.Muon) else 1)
             optimizer.step()
-        figures = {name: float(term.detach()) for name, term in terms.items()} | {
-            "seconds": time.perf_counter() - began
-        }
+        figures = dict(zip(terms, values, strict=True)) | {"seconds": time.perf_counter() - began}
         done = step + 1
         if writes:
             run.log({"step": done} | figures)
@@ -139,7 +141,7 @@ def make_optimizers(module: nn.Module, schedule: Schedule) -> list[torch.optim.O
     if matrices:
         # Changes are scaled to the size that AdamW's have, so that one schedule serves both.
         optimizers.append(
-            torch.optim.Muon(
+            BatchedMuon(
                 matrices,
                 lr=schedule.learning_rate,
                 weight_decay=schedule.weight_decay,
