@@ -25,6 +25,12 @@ def test_the_words_of_a_seed_stay_what_they_are() -> None:
     assert (scene.place, [thing.name for thing in scene.objects]) == ("in outer space", ["kangaroo", "owl", "onion"])
 
 
+def test_the_things_of_a_seed_stay_where_they_are() -> None:
+    scene = render(6, width=64, height=64)
+    boxes = {thing.name: tuple(map(int, thing.box)) for thing in scene.objects}
+    assert boxes == {"laptop": (37, 43, 59, 62), "rocket": (44, 40, 58, 56), "candle": (42, 43, 48, 59)}
+
+
 def test_splits_draw_different_scenes_from_the_same_seed() -> None:
     assert not np.array_equal(render(3, "train").image, render(3, "test").image)
 
@@ -49,6 +55,15 @@ def test_masks_are_apart_and_boxes_tight(train_scenes: list[Scene]) -> None:
             rows, columns = np.nonzero(thing.mask)
             assert thing.box == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
             assert thing.mask.sum() >= MIN_AREA * thing.mask.size
+
+
+def test_scenes_are_as_crowded_as_asked_for() -> None:
+    def hiding(near: float) -> int:
+        """How often a thing is in front of another, in 40 scenes."""
+        drawn = [render(seed, width=64, height=64, near=near) for seed in range(40)]
+        return sum(relation == "in front of" for scene in drawn for _, relation, _ in scene.relations)
+
+    assert hiding(near=1.0) > 1.3 * hiding(near=0.0)
 
 
 def test_a_mask_shows_its_object_and_nothing_else() -> None:

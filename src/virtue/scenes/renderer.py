@@ -83,7 +83,7 @@ class Scene:
     held_out: tuple[tuple[str, str], ...]
 
 
-def render(seed: int, split: Split = "train", width: int = 256, height: int = 256) -> Scene:
+def render(seed: int, split: Split = "train", width: int = 256, height: int = 256, near: float = NEAR) -> Scene:
     """Draws one scene.
 
     Args:
@@ -91,6 +91,7 @@ def render(seed: int, split: Split = "train", width: int = 256, height: int = 25
         split: "train" or "test".
         width: Pixels.
         height: Pixels.
+        near: Share of the objects that stand beside or over an earlier one on purpose; more makes a more crowded scene.
 
     Returns:
         The scene.
@@ -102,7 +103,7 @@ def render(seed: int, split: Split = "train", width: int = 256, height: int = 25
     rng = np.random.default_rng([SPLITS[split], seed])
     place, names = _choose_words(rng, split)
     picture = paint(PLACES[place], rng, width, height)
-    sprites, corners, owner = _arrange(rng, names, width, height)
+    sprites, corners, owner = _arrange(rng, names, width, height, near)
     for sprite, corner in zip(sprites, corners, strict=True):
         picture.paste(sprite, corner, sprite)
     objects = tuple(_scene_object(OBJECTS[name].name, owner == index, index) for index, name in enumerate(names))
@@ -259,7 +260,7 @@ def _colour_table(rng: np.random.Generator) -> np.ndarray:
 
 
 def _arrange(
-    rng: np.random.Generator, names: list[int], width: int, height: int
+    rng: np.random.Generator, names: list[int], width: int, height: int, near: float
 ) -> tuple[list[Image.Image], list[tuple[int, int]], np.ndarray]:
     """Places all sprites so that each stays visible enough.
 
@@ -276,7 +277,7 @@ def _arrange(
             sprite = _sprite(rng, name, min(width, height))
             mask = np.asarray(sprite)[..., 3] >= 128
             area = int(np.count_nonzero(mask))
-            found = _find_corner(rng, mask, owner, spare, corners) if area >= least else None
+            found = _find_corner(rng, mask, owner, spare, corners, near) if area >= least else None
             if found is None:
                 break
             (x, y), spare = found
@@ -289,17 +290,22 @@ def _arrange(
 
 
 def _find_corner(
-    rng: np.random.Generator, mask: np.ndarray, owner: np.ndarray, spare: np.ndarray, corners: list[tuple[int, int]]
+    rng: np.random.Generator,
+    mask: np.ndarray,
+    owner: np.ndarray,
+    spare: np.ndarray,
+    corners: list[tuple[int, int]],
+    near: float,
 ) -> tuple[tuple[int, int], np.ndarray] | None:
     """A top-left corner (x, y) where no earlier object is hidden too much, and what each may lose after that."""
     high, wide = mask.shape
     room_x, room_y = owner.shape[1] - wide, owner.shape[0] - high
     if min(room_x, room_y) < 0:
         return None
-    near = bool(corners) and rng.random() < NEAR
+    beside = bool(corners) and rng.random() < near
     for _ in range(20):
         x, y = int(rng.integers(room_x + 1)), int(rng.integers(room_y + 1))
-        if near:
+        if beside:
             anchor = corners[int(rng.integers(len(corners)))]
             x = min(room_x, max(0, anchor[0] + int(rng.integers(-wide, wide + 1)) * 3 // 4))
             y = min(room_y, max(0, anchor[1] + int(rng.integers(-high, high + 1)) * 3 // 4))
