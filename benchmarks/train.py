@@ -94,7 +94,7 @@ def new_learner(plainly: bool) -> Learner:
     """Everything that stages 2 to 4 train."""
     model = nano_model(0)
     if plainly:
-        attend_plainly(model, CPU, "vlm.language_model", "vlm.visual")
+        attend_plainly(model, CPU, "vlm.language_model")
     return Learner(model, 0).train()
 
 

@@ -66,12 +66,22 @@ def test_weights_start_at_the_scale_of_their_layers_width(model: VirtueModel) ->
     assert isinstance(connector, nn.Linear)
     assert float(connector.weight.detach().std()) == pytest.approx(64**-0.5, rel=0.1)
     assert float(model.get_input_embeddings().weight.detach().std()) == pytest.approx(0.5, rel=0.1)
-    ends = model.vlm.language_model.layers[0].mlp.down_proj.weight.detach()  # of one of four layers' two branches
-    assert float(ends.std()) == pytest.approx((2 * 4 * 512) ** -0.5, rel=0.1)
 
 
-def test_a_picture_becomes_64_image_and_16_segmentation_tokens() -> None:
-    assert nano_config().segmentation_side == 4
+def test_weights_that_end_a_branch_start_smaller_the_deeper_the_network_is(model: VirtueModel) -> None:
+    words, vision, sam = model.vlm.language_model.layers, model.vlm.visual.blocks, model.sam.vision_encoder.backbone
+    ends = {
+        len(words): words[0].mlp.down_proj.weight,
+        len(vision): vision[0].mlp.fc2.weight,
+        len(sam.blocks): sam.blocks[-1].attn.proj.weight,
+    }
+    assert len(ends) == 3
+    for depth, weight in ends.items():  # one of two branches in each layer
+        assert float(weight.detach().std()) == pytest.approx((2 * depth * weight.shape[1]) ** -0.5, rel=0.1)
+
+
+def test_a_picture_becomes_64_image_and_64_segmentation_tokens() -> None:
+    assert nano_config().segmentation_side == 8
     processor = nano_processor(nano_tokenizer(iter(["a dog"])))
     grid = processor.image_inputs([Image.new("RGB", (256, 256))])["image_grid_thw"]
     assert processor.image_token_counts(grid) == [64]

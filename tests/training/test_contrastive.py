@@ -9,20 +9,26 @@ from torch.nn.functional import normalize
 from tests.tiny import WIDTH, picture, tiny_config, tiny_model
 from virtue.items import Item
 from virtue.model import VirtueModel, VirtueProcessor
+from virtue.model.positions import POSITION_RULES
 from virtue.scenes.vocabulary import OBJECTS, PLACES, RELATIONS
+from virtue.training import contrastive
+from virtue.training.codes import FRONT_WEIGHT, FULL, class_shares, front_loss, front_tokens, ideal_tokens
 from virtue.training.contrastive import (
     DIRECTIONS,
     Learner,
     contrastive_losses,
     directions,
-    embed_images,
     embed_texts,
+    layers_in_cells,
     match_loss,
     pairs_in_cells,
+    read_images,
     text_losses,
     tower_losses,
+    unit,
 )
 from virtue.training.heads import Heads
+from virtue.training.meetings import CELLS, Meetings
 from virtue.training.pairs import Batch, Batches
 
 NOTHING = len(OBJECTS)
@@ -86,19 +92,49 @@ def test_directions_are_those_of_the_thing_seen_from_each_cell() -> None:
     ]
 
 
+SIDE = 48  # pixels of a picture drawn by hand; three by three cells
+
+
+def one_row(batch: Batch) -> Batch:
+    """The first region row in an empty picture of three by three cells; maps to be drawn into."""
+    return replace(
+        batch,
+        grid=(3, 3),
+        region_image=torch.tensor([1]),
+        masks=torch.zeros(1, SIDE, SIDE, dtype=torch.bool),
+        meetings=Meetings.of([]),
+        related=torch.zeros(1, len(RELATIONS), len(OBJECTS), dtype=torch.bool),
+        everything=torch.full((3, SIDE, SIDE), NOTHING, dtype=torch.uint8),
+    )
+
+
 def test_cells_ask_how_the_pointed_thing_stands_to_what_they_show(batch: Batch) -> None:
-    pointed = int(batch.region_elements[0, 0])
+    batch = one_row(batch)
+    pointed, shown = int(batch.region_elements[0, 0]), batch.everything[1]
     other = (pointed + 1) % len(OBJECTS)
-    batch = replace(batch, everything=torch.full((3, 30, 30), NOTHING), masks=torch.zeros(1, 30, 30, dtype=torch.bool))
-    picture = int(batch.region_image[0])
-    batch = replace(batch, region_image=batch.region_image[:1])
-    batch.masks[0, 10:20, 10:20] = True
-    batch.everything[picture, 10:20, 10:20] = pointed
-    batch.everything[picture, 10:20, 24:30] = other  # six tenths of the cell to the right of it
-    batch.everything[picture, 28:30, 10:20] = other  # two tenths of the cell below: too little
+    batch.masks[0, 16:32, 16:32] = True
+    shown[16:32, 16:32] = pointed
+    shown[16:32, 40:48] = other  # half of the cell to the right of it
+    shown[45:48, 16:32] = other  # less than a quarter of the cell below: too little
     expected = [-1] * 9
     expected[5] = RELATIONS.index("left of") * len(OBJECTS) + other
-    assert pairs_in_cells(batch, (3, 3)).tolist() == [expected]
+    assert pairs_in_cells(batch).tolist() == [expected]
+
+
+def test_cells_ask_whether_what_they_show_lies_behind_the_pointed_thing_or_in_front(batch: Batch) -> None:
+    batch = one_row(batch)
+    pointed, shown = int(batch.region_elements[0, 0]), batch.everything[1]
+    behind, before, beside = ((pointed + i) % len(OBJECTS) for i in (1, 2, 3))
+    in_front_of, is_behind, left_of = (RELATIONS.index(name) for name in ("in front of", "behind", "left of"))
+    batch.related[0, in_front_of, behind] = batch.related[0, is_behind, before] = True
+    batch.related[0, left_of, beside] = True
+    batch.related[0, in_front_of, 0] = True  # of the vocabulary's first object, which no cell shows
+    shown[:16] = pointed
+    shown[16:32, :16], shown[16:32, 16:32], shown[16:32, 32:] = behind, before, beside
+    shown[47, 16:32] = behind  # too little of the cell
+    expected = [-1] * 9
+    expected[3], expected[4] = in_front_of * len(OBJECTS) + behind, is_behind * len(OBJECTS) + before
+    assert layers_in_cells(batch).tolist() == [expected]
 
 
 def test_heads_that_know_nothing_answer_with_the_log_of_the_choices() -> None:
@@ -124,31 +160,71 @@ def test_heads_that_know_nothing_answer_with_the_log_of_the_choices() -> None:
     assert heads.image_loss(rows, present, torch.tensor([0, -1, 3])).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_ideal_tokens_say_how_much_of_a_cell_is_covered_and_by_what(learner: Learner, batch: Batch) -> None:
-    region, image = learner.ideal_tokens(batch)
+def meetings(theirs: Tensor, *in_front: bool) -> Meetings:
+    """Of the first row, with things that cover so much of the four cells of its segmentation tokens."""
+    fine = theirs.repeat_interleave(CELLS // 2, 1).repeat_interleave(CELLS // 2, 2)
+    return Meetings(torch.zeros(len(theirs), dtype=torch.long), torch.zeros_like(fine), fine, torch.tensor(in_front))
+
+
+def test_ideal_segmentation_tokens_say_what_is_pointed_at_and_where_it_hides_or_is_hidden(
+    learner: Learner, batch: Batch
+) -> None:
+    others = torch.tensor([[[0.0, FULL], [0.0, 0.0]], [[0.0, 0.0], [FULL / 2, 0.0]]])
+    batch = replace(one_row(batch), meetings=meetings(others, True, False))
+    batch.masks[0, :24, :24] = True  # all of the first of four cells
+    thing, nothing = learner.codes.pointed[[int(batch.region_elements[0, 0]), NOTHING]]
+    front = learner.codes.front[0]
+    regions, _ = learner.ideal_tokens(batch)
+    assert torch.allclose(regions[0], torch.stack([thing, nothing + front, nothing - front / 2, nothing]))
+
+
+def test_ideal_tokens_of_whole_pictures_say_everything_there_is(learner: Learner, batch: Batch) -> None:
+    batch = one_row(batch)
+    batch.everything[1, :24, :24], batch.everything[1, 24:, 24:] = 5, 7
+    _, images = learner.ideal_tokens(batch)
+    assert torch.allclose(images[1], learner.codes.pointed[[5, NOTHING, NOTHING, 7]])
+    assert torch.allclose(images[0], learner.codes.pointed[[NOTHING] * 4])
+
+
+def test_ideal_image_tokens_say_what_is_shown_and_the_place(learner: Learner, batch: Batch) -> None:
+    batch = one_row(batch)
+    batch.everything[1, :16, :16] = 5
+    tokens = learner.ideal_image_tokens(batch)
+    expected = learner.codes.shown[[5, *[NOTHING] * 8]] + learner.codes.place[batch.place[1]]
+    assert torch.allclose(tokens[1], expected)
+
+
+def test_ideal_tokens_are_as_many_as_real_ones(learner: Learner, batch: Batch) -> None:
+    assert batch.pictures is not None
+    assert learner.ideal_image_tokens(batch).shape == learner.see(batch.pictures).shape
     cells = learner.model.config.segmentation_side**2
-    assert region.shape == (len(batch.masks), cells, WIDTH)
-    assert image.shape == (3, cells, WIDTH)
-    batch = replace(batch, masks=torch.zeros_like(batch.masks))
-    batch.masks[0, :128, :128] = True  # a quarter of the picture: all of the first cell, where there are 2 x 2
-    thing, nothing = learner.codes.pointed[[int(batch.region_elements[0, 0]), -1]]
-    assert cells == 4
-    expected = torch.stack([thing, *[nothing] * 3])
-    assert torch.allclose(learner.ideal_tokens(batch)[0][0], expected)
+    regions, images = learner.ideal_tokens(batch)
+    assert (regions.shape, images.shape) == ((len(batch.masks), cells, WIDTH), (3, cells, WIDTH))
 
 
-def test_ideal_image_tokens_are_as_many_as_the_vision_towers(learner: Learner, batch: Batch) -> None:
-    ideal = learner.ideal_image_tokens(batch)
-    inputs = batch.images
-    seen = learner.model.encode_images(inputs["pixel_values"], inputs["image_grid_thw"], inputs["sam_pixel_values"])
-    assert ideal.grids == seen.grids
-    assert [tokens.shape for tokens in ideal.visual] == [tokens.shape for tokens in seen.visual]
+def test_a_tower_that_leaves_out_the_place_has_more_to_learn(learner: Learner, batch: Batch) -> None:
+    visual = learner.ideal_image_tokens(batch)
+    without = ideal_tokens(learner.codes.shown, class_shares(batch.everything, batch.grid))
+    assert learner.tower_loss(visual, batch) < learner.tower_loss(without, batch)
+
+
+def test_a_connector_that_says_its_ideal_tokens_is_asked_no_more_than_what_lies_in_front(
+    learner: Learner, batch: Batch
+) -> None:
+    regions, images = learner.ideal_tokens(batch)
+    code, signs = learner.codes.front, learner.signs(batch)
+    front, apart = front_tokens(code, signs), replace(batch, meetings=Meetings.of([]))
+    whole, rest = learner.connector_loss(regions, images, batch), learner.connector_loss(regions - front, images, apart)
+    assert float(whole - rest) == pytest.approx(FRONT_WEIGHT * float(front_loss(front, code, signs)), abs=1e-5)
+    assert learner.connector_loss(regions - front, images, batch) > whole
+    assert learner.connector_loss(regions, torch.zeros_like(images), batch) > whole
 
 
 @pytest.mark.parametrize("ideal", [True, False])
 def test_contrastive_losses_reach_what_should_learn(learner: Learner, batch: Batch, ideal: bool) -> None:
     terms = contrastive_losses(learner, batch, temperature=0.1, ideal=float(ideal))
-    assert terms.keys() >= {"region", "image", "region_heads", "text_heads", "image_heads", "image_text_heads"}
+    asked = {"region_heads", "pairs", "text_heads", "image_heads", "image_text_heads", "token_pairs", "token_layers"}
+    assert terms.keys() >= {"region", "image", *asked}
     assert ({"connector", "tower"} <= terms.keys()) == (not ideal)
     backward(terms)
     reached = moved(learner)
@@ -157,6 +233,57 @@ def test_contrastive_losses_reach_what_should_learn(learner: Learner, batch: Bat
     assert parts == {"model.vlm.language_model", *streams}
     heads = {name for name, parameter in learner.heads.named_parameters() if parameter.requires_grad}
     assert {name.removeprefix("heads.") for name in reached if name.startswith("heads.")} == heads
+
+
+def test_ideal_tokens_stand_for_both_streams_and_image_tokens_are_asked(
+    learner: Learner, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Tensor] = []
+    asked: list[Tensor] = []
+
+    def keep(model: VirtueModel, visual: Tensor, grid: tuple[int, int], segmentation: Tensor) -> Tensor:
+        read.extend([visual, segmentation, read_images(model, visual, grid, segmentation)])
+        return read[2]
+
+    def ask(tokens: Tensor, answers: Tensor) -> Tensor:
+        assert tokens.shape[:2] == answers.shape
+        asked.append(tokens)
+        return tokens.sum()
+
+    monkeypatch.setattr(contrastive, "read_images", keep)
+    monkeypatch.setattr(learner.heads, "token_loss", ask)
+    contrastive_losses(learner, batch, temperature=0.1, ideal=1.0)
+    visual, segmentation = learner.ideal_image_tokens(batch), learner.ideal_tokens(batch)
+    assert torch.equal(read[0], torch.cat([visual[batch.region_image], visual]))
+    assert torch.equal(read[1], torch.cat(segmentation))
+    rows, first, count = len(batch.region_image), segmentation[0].shape[1], visual.shape[1]
+    assert len(asked) == 2  # of directions, and of what lies in front
+    assert all(torch.equal(tokens, read[2][:rows, first : first + count]) for tokens in asked)
+
+
+def test_real_streams_are_taught_the_embeddings_of_the_finished_model(
+    processor: VirtueProcessor, learner: Learner, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met: list[Tensor] = []
+
+    def match(rows: Tensor, *_: object) -> Tensor:
+        met.append(rows.detach())
+        return rows.sum()
+
+    monkeypatch.setattr(contrastive, "match_loss", match)
+    contrastive_losses(learner, batch, temperature=0.1, ideal=0.0)
+    model, shown = learner.model, batch.pictures
+    assert shown is not None
+    text, count = processor.render(Item(image=picture())), batch.grid[0] * batch.grid[1]
+    with torch.no_grad():
+        features = model.encode_images(shown.patches(), shown.patch_grid, shown.sam_pixels())
+        for rows, index, prompts in zip(
+            met, (batch.region_image, torch.arange(3)), (batch.region_prompts, batch.image_prompts), strict=True
+        ):
+            tokens = processor.text_inputs([text] * len(index), [count] * len(index))
+            segmentation = model.segmentation_tokens(features, index, prompts)
+            expected = model.embed(tokens["input_ids"], tokens["attention_mask"], features, index, segmentation)
+            torch.testing.assert_close(rows, expected, rtol=0, atol=1e-5)
 
 
 def test_the_vision_tower_learns_alone(learner: Learner, batch: Batch) -> None:
@@ -179,8 +306,9 @@ def test_the_segmenter_stays_frozen(learner: Learner) -> None:
     assert not any(parameter.requires_grad for parameter in learner.model.sam.parameters())
 
 
-def test_pictures_are_embedded_as_the_embedder_would(processor: VirtueProcessor) -> None:
-    model: VirtueModel = tiny_model(tiny_config())
+@pytest.mark.parametrize("rule", POSITION_RULES)
+def test_pictures_are_read_as_the_embedder_would(processor: VirtueProcessor, rule: str) -> None:
+    model: VirtueModel = tiny_model(tiny_config(position_rule=rule))
     pictures = [picture(90, 70, seed) for seed in (1, 2)]
     inputs = processor.image_inputs(pictures)
     index = torch.tensor([1, 0, 1])
@@ -191,12 +319,22 @@ def test_pictures_are_embedded_as_the_embedder_would(processor: VirtueProcessor)
         prompts = processor.prompt_inputs([None] * 3, [(90, 70)] * 3)
         segmentation = model.segmentation_tokens(features, index, prompts)
         expected = model.embed(tokens["input_ids"], tokens["attention_mask"], features, index, segmentation)
-        assert torch.equal(embed_images(model, features, index, segmentation), expected)
+        states = read_images(model, torch.stack(features.visual)[index], features.grids[0], segmentation)
+    assert states.shape == (3, segmentation.shape[1] + len(features.visual[0]) + 1, WIDTH)
+    torch.testing.assert_close(unit(states[:, -1]), expected, rtol=0, atol=1e-5)
 
 
-def test_texts_are_embedded_as_unit_rows(processor: VirtueProcessor) -> None:
-    tokens = processor.text_inputs([processor.render(Item(text=text)) for text in ("a dog", "a small cat")], [0, 0])
+def test_texts_are_embedded_as_the_embedder_would(processor: VirtueProcessor) -> None:
+    model: VirtueModel = tiny_model(tiny_config())
+    texts = ["a dog", "a small cat to the left of a house", "b"]
+    tokens = processor.text_inputs([processor.render(Item(text=text)) for text in texts], [0] * 3)
     with torch.no_grad():
-        rows = embed_texts(tiny_model(tiny_config()), tokens)
-    assert rows.shape == (2, WIDTH)
-    assert torch.allclose(rows.norm(dim=1), torch.ones(2))
+        rows = embed_texts(model, tokens)
+        expected = model.embed(tokens["input_ids"], tokens["attention_mask"])
+    torch.testing.assert_close(rows, expected, rtol=0, atol=1e-5)
+
+
+def test_unit_rows_are_in_full_precision() -> None:
+    rows = unit(torch.tensor([[3.0, 4.0]], dtype=torch.bfloat16))
+    assert rows.dtype == torch.float32
+    assert torch.allclose(rows, torch.tensor([[0.6, 0.8]]))

@@ -1,5 +1,7 @@
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -77,6 +79,21 @@ def test_the_exported_weights_are_the_trained_ones(finished: Path) -> None:
     kept = {name.removeprefix("model."): tensor for name, tensor in trained.items() if name.startswith("model.")}
     assert exported.keys() == kept.keys()
     assert all(torch.equal(tensor, kept[name].half()) for name, tensor in exported.items())
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_draws_with_its_workers_and_saves_as_its_plan_says(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    asked: dict[str, int] = {}
+
+    def train(module: nn.Module, losses: Any, schedule: Schedule, *_: Any, **__: Any) -> None:
+        asked["save"] = schedule.save_every
+
+    monkeypatch.setattr(nano, "train", train)
+    monkeypatch.setattr(nano, "Feed", lambda draw, steps, device, workers: asked.update(steps=steps, workers=workers))
+    getattr(nano, f"train_{stage}")(finished, replace(PLANS["smoke"], save_every=7), torch.device("cpu"), workers=3)
+    assert asked == {"save": 7, "steps": STAGES[stage], "workers": 3}
 
 
 def test_muon_leaves_tables_and_heads_to_adamw() -> None:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from virtue.model import VirtueProcessor
 from virtue.model.segmentation import SamPrompts
@@ -18,8 +19,10 @@ from virtue.scenes.vocabulary import (
     opposite,
     place_id,
 )
-from virtue.training.pairs import Batch, Batches, to_device
+from virtue.training.meetings import Meetings
+from virtue.training.pairs import Batch, Batches, everywhere, to_device
 
+NOTHING = len(OBJECTS)
 IMAGES, ROWS, DISTRACTORS = 6, 3, 4
 STEPS = (0, 6, 7)  # square, wide and high pictures
 
@@ -165,13 +168,12 @@ def test_a_step_has_as_many_rows_as_any_other(processor: VirtueProcessor) -> Non
 
 def test_a_batch_describes_its_scenes(processor: VirtueProcessor, shown: tuple[list[Scene], Batch]) -> None:
     scenes, batch = shown
-    nothing = len(OBJECTS)
     for i, scene in enumerate(scenes):
         names = {thing.name for thing in scene.objects}
         assert {OBJECTS[k].name for k in torch.nonzero(batch.present[i]).flatten().tolist()} == names
         assert batch.place[i] == place_id(scene.place)
         covered = np.any([thing.mask for thing in scene.objects], axis=0)
-        assert np.array_equal(batch.everything[i].numpy() != nothing, covered)
+        assert np.array_equal(batch.everything[i].numpy() != NOTHING, covered)
     for row, (scene, thing) in enumerate(pointed_at(scenes, batch)):
         assert OBJECTS[int(batch.region_elements[row, 0])].name == thing.name
         classes = batch.everything[batch.region_image[row]][batch.masks[row]]
@@ -185,16 +187,46 @@ def test_a_batch_describes_its_scenes(processor: VirtueProcessor, shown: tuple[l
 
 
 def test_pictures_are_read_when_pixels_are_wanted(processor: VirtueProcessor, batches: Batches) -> None:
-    images = Batches(processor, IMAGES, ROWS, DISTRACTORS, seed=0)(0).images
-    assert images["sam_pixel_values"].shape == (IMAGES, 3, 64, 64)
-    assert batches(0).images.keys() == {"image_grid_thw"}
-    assert torch.equal(images["image_grid_thw"], batches(0).images["image_grid_thw"])
+    batch = Batches(processor, IMAGES, ROWS, DISTRACTORS, seed=0)(6)
+    pictures = [Image.fromarray(render(6 * IMAGES + i, "train", 320, 240).image) for i in range(IMAGES)]
+    assert batch.pictures is not None
+    assert torch.equal(batch.pictures.sam_pixels(), processor.image_inputs(pictures)["sam_pixel_values"])
+    assert batches(6).pictures is None
+    assert batches(6).grid == batch.grid == batch.pictures.grid
+
+
+def test_scenes_are_as_crowded_as_asked_for(processor: VirtueProcessor) -> None:
+    for near in (0.0, 1.0):
+        batch = Batches(processor, 2, ROWS, DISTRACTORS, seed=0, pixels=False, near=near)(0)
+        scenes = [render(seed, near=near) for seed in range(2)]
+        covered = [np.any([thing.mask for thing in scene.objects], axis=0) for scene in scenes]
+        assert np.array_equal(batch.everything.numpy() != NOTHING, np.stack(covered))
+
+
+def test_meetings_are_those_of_the_rows_objects(shown: tuple[list[Scene], Batch]) -> None:
+    scenes, batch = shown
+    expected = Meetings.of([(scene, thing.index) for scene, thing in pointed_at(scenes, batch)])
+    assert len(expected.rows) > 0
+    for name in ("rows", "ours", "theirs", "in_front"):
+        assert torch.equal(getattr(batch.meetings, name), getattr(expected, name))
+    relation = RELATIONS.index("in front of")
+    assert set(batch.meetings.rows[batch.meetings.in_front].tolist()) == set(
+        torch.nonzero(batch.related[:, relation].any(1)).flatten().tolist()
+    )
 
 
 def tensors(batch: Batch) -> list[torch.Tensor]:
     prompts = [batch.region_prompts.points, batch.region_prompts.labels, batch.image_prompts.points]
     texts = [batch.region_texts["input_ids"], batch.image_texts["input_ids"]]
-    return [*prompts, *texts, batch.region_truth, batch.region_elements, batch.everything, batch.masks]
+    return [
+        *prompts,
+        *texts,
+        batch.region_truth,
+        batch.region_elements,
+        batch.everything,
+        batch.masks,
+        batch.meetings.theirs,
+    ]
 
 
 def test_a_batch_follows_from_seed_rank_and_step(processor: VirtueProcessor) -> None:
@@ -212,7 +244,7 @@ def test_processes_share_the_scenes_out_without_overlap(
 ) -> None:
     drawn: list[int] = []
 
-    def draw(seed: int, split: str, width: int, height: int) -> Scene:
+    def draw(seed: int, split: str, width: int, height: int, near: float) -> Scene:
         drawn.append(seed)
         return scene
 
@@ -239,6 +271,15 @@ def test_everything_of_a_batch_moves_to_the_device(batches: Batches) -> None:
     moved = to_device(batches(0), torch.device("meta"))
     assert isinstance(moved, Batch)
     assert all(tensor.device.type == "meta" for tensor in tensors(moved))
+
+
+def test_what_holds_tensors_keeps_its_shape_when_they_change() -> None:
+    prompts = SamPrompts(torch.zeros(1, 1, 2), torch.ones(1, 1))
+    values = {"prompts": prompts, "pair": (torch.zeros(2), 0.5), "none": None}
+    changed = everywhere(values, lambda tensor: tensor + 1)
+    assert changed["prompts"].points.tolist() == [[[1, 1]]]
+    assert (changed["pair"][0].tolist(), *changed["pair"][1:], changed["none"]) == ([1, 1], 0.5, None)
+    assert prompts.points.sum() == 0  # the values themselves stay
 
 
 def test_tuples_move_to_the_device_too() -> None:

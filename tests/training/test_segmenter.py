@@ -1,13 +1,19 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
+from torch import Tensor, nn
 
 from tests.tiny import tiny_config, tiny_model
 from virtue.model import VirtueProcessor
 from virtue.model.segmentation import decode_masks, encode_sam_image, segmentation_features
 from virtue.scenes.renderer import render
 from virtue.scenes.vocabulary import OBJECTS, object_id
+from virtue.training.codes import FRONT_WEIGHT, front_loss, front_tokens, ideal_tokens, pointed_shares
+from virtue.training.meetings import CROWDED, Meetings
+from virtue.training.pairs import everywhere
 from virtue.training.segmenter import (
     SegmentationBatch,
     SegmentationBatches,
@@ -15,6 +21,7 @@ from virtue.training.segmenter import (
     dice_loss,
     focal_loss,
     mask_iou,
+    order_loss,
     segmentation_losses,
 )
 
@@ -58,30 +65,51 @@ def test_mask_iou() -> None:
     assert mask_iou(a, b).tolist() == pytest.approx([1 / 3, 1.0, 0.0])
 
 
-def test_a_batch_is_what_its_scenes_show(batch: SegmentationBatch) -> None:
-    pixels, prompts, rows, masks, classes = batch.pixels, batch.prompts, batch.rows, batch.masks, batch.classes
-    scenes = [render(seed) for seed in (6, 7)]  # step 3 of two pictures
+def test_order_loss_of_an_undecided_model_is_the_log_of_the_choices() -> None:
+    maps = torch.zeros(3, 16, 16)
+    meetings = Meetings(torch.tensor([0, 0, 1]), maps, maps, torch.tensor([True, False, True]))
+    assert float(order_loss(torch.zeros(3), meetings)) == pytest.approx(math.log(2))
+    sure = torch.tensor([math.log(3), math.log(3), -math.log(3)])  # right, wrong, wrong, three to one
+    assert float(order_loss(sure, meetings)) == pytest.approx((math.log(4 / 3) + 2 * math.log(4)) / 3)
+
+
+def test_a_step_in_which_nothing_meets_asks_for_no_order(batch: SegmentationBatch) -> None:
+    nothing = everywhere(batch.meetings, lambda tensor: tensor[:0])
+    terms = segmentation_losses(tiny_segmenter(), replace(batch, meetings=nothing))
+    assert terms["order"] == 0
+    assert all(torch.isfinite(term) for term in terms.values())
+
+
+def test_a_batch_is_what_its_scenes_show(processor: VirtueProcessor, batch: SegmentationBatch) -> None:
+    scenes = [render(seed, near=CROWDED) for seed in (6, 7)]  # step 3 of two pictures
     things = [(i, thing) for i, scene in enumerate(scenes) for thing in scene.objects]
-    assert pixels.shape == (2, 3, 64, 64)
-    assert rows.tolist() == [i for i, _ in things]
-    assert classes.tolist() == [object_id(thing.name) for _, thing in things]
-    assert masks.shape == (len(things), 256, 256)
-    assert all((mask.numpy() == thing.mask).all() for mask, (_, thing) in zip(masks, things, strict=True))
-    assert len(prompts.points) == len(things)
+    assert len(batch.pictures) == 2
+    assert batch.rows.tolist() == [i for i, _ in things]
+    assert batch.classes.tolist() == [object_id(thing.name) for _, thing in things]
+    assert batch.masks.shape == (len(things), 256, 256)
+    assert all((mask.numpy() == thing.mask).all() for mask, (_, thing) in zip(batch.masks, things, strict=True))
+    meetings = Meetings.of([(scenes[i], thing.index) for i, thing in things])
+    assert len(meetings.rows) > 0
+    assert torch.equal(batch.meetings.rows, meetings.rows)
+    assert torch.equal(batch.meetings.theirs, meetings.theirs)
+    plain = [Image.fromarray(scene.image) for scene in scenes]
+    assert torch.equal(batch.pictures.sam_pixels(), processor.image_inputs(plain)["sam_pixel_values"])
+    assert len(batch.prompts.points) == len(things)
 
 
 def test_a_batch_follows_from_seed_and_step(processor: VirtueProcessor, batch: SegmentationBatch) -> None:
     again = SegmentationBatches(processor, images=2, seed=0)(step=3)
-    assert torch.equal(again.pixels, batch.pixels)
+    assert torch.equal(again.pictures.segmented, batch.pictures.segmented)
     assert torch.equal(again.prompts.points, batch.prompts.points)
-    assert not torch.equal(SegmentationBatches(processor, images=2, seed=0)(step=4).pixels, batch.pixels)
-    assert not torch.equal(SegmentationBatches(processor, images=2, seed=1)(step=3).pixels, batch.pixels)
+    for seed, step in ((0, 4), (1, 3)):
+        other = SegmentationBatches(processor, images=2, seed=seed)(step)
+        assert not torch.equal(other.pictures.segmented[0], batch.pictures.segmented[0])
 
 
 def test_decode_gives_the_features_and_masks_of_the_finished_model(batch: SegmentationBatch) -> None:
-    pixels, prompts, rows = batch.pixels, batch.prompts, batch.rows
+    prompts, rows = batch.prompts, batch.rows
     segmenter = tiny_segmenter()
-    maps = encode_sam_image(segmenter.sam, pixels)
+    maps = encode_sam_image(segmenter.sam, batch.pictures.sam_pixels())
     for row in range(len(rows)):
         one = torch.tensor([row])
         own = tuple(level[rows[one]] for level in maps)
@@ -95,13 +123,14 @@ def test_decode_gives_the_features_and_masks_of_the_finished_model(batch: Segmen
 def test_the_losses_are_finite_and_reach_all_that_learns(batch: SegmentationBatch) -> None:
     segmenter = tiny_segmenter()
     terms = segmentation_losses(segmenter, batch)
-    assert terms.keys() == {"all", "focal", "dice", "iou", "pointed", "tokens", "grid_tokens"}
+    assert terms.keys() == {"all", "focal", "dice", "iou", "pointed", "order", "tokens", "grid_tokens"}
     assert all(torch.isfinite(term) and term > 0 for term in terms.values())
     torch.stack(list(terms.values())).sum().backward()
     sam = segmenter.sam
     parts = {
-        "head of F_s": segmenter.pointed.weight,
-        "head of the image map": segmenter.all.weight,
+        "class, of F_s": segmenter.pointed.weight,
+        "order, of F_s": segmenter.order.weight,
+        "class, of the image map": segmenter.all.weight,
         "connector": segmenter.connector.conv.weight,
         "prompt encoder, points": sam.prompt_encoder.point_embed.weight,
         "prompt encoder, masks": sam.prompt_encoder.mask_embed.conv1.weight,
@@ -114,11 +143,39 @@ def test_the_losses_are_finite_and_reach_all_that_learns(batch: SegmentationBatc
         assert weight.grad is not None and weight.grad.abs().sum() > 0, name
 
 
+class Says(nn.Module):
+    """A connector that says the same of whatever it is shown."""
+
+    def __init__(self, tokens: Tensor) -> None:
+        super().__init__()
+        self.tokens = tokens
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.tokens[: len(features)]
+
+
+def test_the_connector_is_taught_what_lies_in_front(batch: SegmentationBatch) -> None:
+    segmenter = tiny_segmenter()
+    codes, side = segmenter.codes, segmenter.side
+    signs, apart = batch.meetings.signs(len(batch.rows), side), replace(batch, meetings=Meetings.of([]))
+    shown, front = ideal_tokens(codes.pointed, pointed_shares(batch.masks, batch.classes, side)), codes.front
+    said = shown + front_tokens(front, signs)
+    losses = []
+    for tokens, learnt in ((said, batch), (shown, apart), (shown, batch)):
+        segmenter.connector = Says(tokens)
+        losses.append(float(segmentation_losses(segmenter, learnt)["tokens"]))
+    assert losses[0] - losses[1] == pytest.approx(
+        FRONT_WEIGHT * float(front_loss(said - shown, front, signs)), abs=1e-4
+    )
+    assert losses[2] > losses[0]  # not to say it costs more
+
+
 def test_an_untrained_head_asks_each_class_alike(batch: SegmentationBatch) -> None:
     segmenter = tiny_segmenter()
-    for head in (segmenter.pointed, segmenter.all):
+    for head in (segmenter.pointed, segmenter.all, segmenter.order):
         for parameter in head.parameters():
             torch.nn.init.zeros_(parameter)
     terms = {name: term.item() for name, term in segmentation_losses(segmenter, batch).items()}
     assert terms["pointed"] == pytest.approx(0.5 * math.log(len(OBJECTS) + 1), rel=1e-5)
     assert terms["all"] == pytest.approx(0.3 * math.log(len(OBJECTS) + 1), rel=1e-5)
+    assert terms["order"] == pytest.approx(3 * math.log(2), rel=1e-5)

@@ -161,7 +161,7 @@ class VirtueProcessor(ProcessorMixin):
             `pixel_values` (patches, patch volume), `image_grid_thw` (N, 3) and, with a segmentation stream,
             `sam_pixel_values` (N, 3, size, size).
         """
-        shrunk = [self._shrink(image) for image in images]
+        shrunk = [self.at_tower_size(image) for image in images]
         patches, grids = zip(*(self._patches(image) for image in shrunk), strict=True)
         data = {"pixel_values": torch.cat(patches), "image_grid_thw": torch.tensor(grids)}
         if self.config.sam_config is not None:
@@ -277,7 +277,7 @@ class VirtueProcessor(ProcessorMixin):
             scaled = np.where((labels >= 2)[:, None], points, scaled)
         return scaled.astype(np.float32), labels
 
-    def _shrink(self, image: Image.Image) -> Image.Image:
+    def at_tower_size(self, image: Image.Image) -> Image.Image:
         """The picture at the size whose patches the vision tower reads."""
         processor = self.image_processor
         factor = processor.patch_size * processor.merge_size
@@ -310,10 +310,13 @@ class VirtueProcessor(ProcessorMixin):
 
     def _sam_pixels(self, image: Image.Image) -> Tensor:
         """(1, 3, size, size): the source picture as SAM-2 was trained to see it, aspect ignored."""
-        frame = self.config.sam_image_size
-        square = image if image.size == (frame, frame) else image.resize((frame, frame), Image.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1).unsqueeze(0).float() / 255
+        pixels = torch.from_numpy(np.array(self.at_sam_size(image))).permute(2, 0, 1).unsqueeze(0).float() / 255
         return _normalize(pixels, SAM_MEAN, SAM_STD)
+
+    def at_sam_size(self, image: Image.Image) -> Image.Image:
+        """The picture at SAM-2's size, aspect ignored."""
+        frame = self.config.sam_image_size
+        return image if image.size == (frame, frame) else image.resize((frame, frame), Image.Resampling.BILINEAR)
 
     def _twice_normalized(self, shrunk: Image.Image) -> Tensor:
         """(1, 3, size, size): what the released weights saw, the VLM's normalised picture normalised again."""

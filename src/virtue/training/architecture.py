@@ -1,7 +1,7 @@
 """The bundled model's shape: a VIRTUE of a few million parameters, its tokenizer and its starting weights.
 
-Everything is the full model made small: SAM-2 at 256 x 256 pixels with 64 channels (16 segmentation tokens), a
-Qwen2-VL of four layers (64 image tokens). Two choices are not just smaller. M-RoPE's base is 4, because a million
+Everything is the full model made small: SAM-2 at 256 x 256 pixels with 64 channels (64 segmentation tokens), a
+Qwen2-VL of five layers (64 image tokens). Two choices are not just smaller. M-RoPE's base is 4, because a million
 leaves no phase between neighbouring tokens of an 8 x 8 picture, and relations are never learnt. And weights start at
 the scale of their layer's width, because transformers' fixed 0.02 is far too small for 24 channels, and drowns what
 tells a box's corner from a click.
@@ -31,7 +31,11 @@ SPECIAL_TOKENS = [END_TOKEN, IMAGE_TOKEN, "<|video_pad|>", "<|vision_start|>", "
 def nano_config() -> VirtueConfig:
     """The configuration of the bundled model."""
     return VirtueConfig(
-        vlm_config=_vlm_config(), sam_config=_sam_config(), template="virtue", position_rule="image_frame"
+        vlm_config=_vlm_config(),
+        sam_config=_sam_config(),
+        connector_stride=2,
+        template="virtue",
+        position_rule="image_frame",
     )
 
 
@@ -40,7 +44,7 @@ def _vlm_config() -> Qwen2VLConfig:
         "vocab_size": VOCABULARY,
         "hidden_size": 192,
         "intermediate_size": 512,
-        "num_hidden_layers": 4,
+        "num_hidden_layers": 5,
         "num_attention_heads": 6,
         "num_key_value_heads": 6,
         "max_position_embeddings": 128,
@@ -49,7 +53,7 @@ def _vlm_config() -> Qwen2VLConfig:
         "eos_token_id": 0,
         "pad_token_id": 0,
     }
-    vision = {"depth": 4, "embed_dim": 128, "hidden_size": 192, "num_heads": 4, "mlp_ratio": 4, "hidden_act": "gelu"}
+    vision = {"depth": 6, "embed_dim": 128, "hidden_size": 192, "num_heads": 4, "mlp_ratio": 4, "hidden_act": "gelu"}
     ids = {"image_token_id": 1, "video_token_id": 2, "vision_start_token_id": 3, "vision_end_token_id": 4}
     return Qwen2VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **ids)
 
@@ -58,8 +62,8 @@ def _sam_config() -> Sam2Config:
     trunk = {
         "embed_dim": 24,
         "num_heads": 1,
-        "stages": [1, 1, 2, 1],
-        "global_att_blocks": [3],
+        "stages": [2, 2, 6, 1],
+        "global_att_blocks": [6, 9],
         "window_pos_embed_bkg_spatial_size": [8, 8],
         "window_spec": [8, 4, 8, 8],
     }
@@ -106,7 +110,7 @@ def nano_model(seed: int) -> VirtueModel:
     """The bundled model before training."""
     torch.manual_seed(seed)
     model = VirtueModel(nano_config())
-    depths = {"sam": 6, "vlm.visual": 4, "vlm.language_model": 4, "connector": 1}
+    depths = {"sam": 11, "vlm.visual": 6, "vlm.language_model": 5, "connector": 1}
     with torch.no_grad():
         for prefix, depth in depths.items():
             _scale_to_width(model.get_submodule(prefix), depth)
@@ -119,7 +123,8 @@ def nano_model(seed: int) -> VirtueModel:
         connector = model.connector
         assert connector is not None
         nn.init.dirac_(connector.conv.weight[..., :1, :1])
-        connector.conv.weight.copy_(connector.conv.weight[..., :1, :1].expand_as(connector.conv.weight).clone() / 16)
+        mean = connector.conv.weight[..., :1, :1].expand_as(connector.conv.weight) / model.config.connector_stride**2
+        connector.conv.weight.copy_(mean.clone())
     return model
 
 

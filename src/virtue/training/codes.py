@@ -15,6 +15,8 @@ from virtue.scenes.vocabulary import OBJECTS, PLACES
 CODE_STD = 0.5  # of the numbers of a code, as of the token embeddings
 LOUDNESS = 4.0  # divides the product of a token and a code, about 48 where they agree
 NOTHING_WEIGHT = 0.05  # of cells that show no object
+FRONT_WEIGHT = 3.0  # of what is in front, beside all else that tokens say: it is the hardest to see
+FULL = 0.25  # of a segmentation cell: so much of another object says "in front" or "behind" as loud as can be
 
 
 class IdealCodes(nn.Module):
@@ -28,16 +30,19 @@ class IdealCodes(nn.Module):
         pointed: Of segmentation tokens: each class, and nothing, (K + 1, D).
         shown: Of image tokens: each class, and nothing, (K + 1, D).
         place: Of image tokens: each place, (places, D).
+        front: Of segmentation tokens: the pointed object lies in front of what is here, its opposite: behind, (1, D).
     """
 
     pointed: Tensor
     shown: Tensor
     place: Tensor
+    front: Tensor
 
     def __init__(self, width: int, seed: int) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        for name, count in (("pointed", len(OBJECTS) + 1), ("shown", len(OBJECTS) + 1), ("place", len(PLACES))):
+        counts = {"pointed": len(OBJECTS) + 1, "shown": len(OBJECTS) + 1, "place": len(PLACES), "front": 1}
+        for name, count in counts.items():
             self.register_buffer(name, CODE_STD * torch.randn(count, width, generator=generator))
 
 
@@ -60,7 +65,8 @@ def class_shares(everything: Tensor, grid: tuple[int, int] | int) -> Tensor:
     classes = len(OBJECTS) + 1
     image = torch.arange(count, device=everything.device).view(-1, 1, 1)
     flat = ((image * rows * columns + cell) * classes + everything).flatten()
-    counts = torch.bincount(flat, minlength=count * rows * columns * classes).float()
+    counts = torch.zeros(count * rows * columns * classes, device=everything.device)
+    counts.scatter_add_(0, flat, counts.new_ones(()).expand_as(flat))  # unlike bincount it never waits for a GPU
     shares = counts.view(count, rows, columns, classes)
     return (shares / shares.sum(3, keepdim=True)).permute(0, 3, 1, 2)
 
@@ -68,6 +74,26 @@ def class_shares(everything: Tensor, grid: tuple[int, int] | int) -> Tensor:
 def ideal_tokens(codes: Tensor, shares: Tensor) -> Tensor:
     """Tokens that say what each cell shows, louder the more: codes (K + 1, D), shares (B, K + 1, h, w) to (B, T, D)."""
     return shares.flatten(2).transpose(1, 2).sqrt() @ codes
+
+
+def front_tokens(code: Tensor, signs: Tensor) -> Tensor:
+    """What ideal tokens say of front and back: the code (1, D) and `Meetings.signs` (B, h, w) to (B, T, D)."""
+    return (signs / FULL).clamp(-1, 1).flatten(1).unsqueeze(2) * code
+
+
+def front_loss(tokens: Tensor, code: Tensor, signs: Tensor) -> Tensor:
+    """Cross-entropy of "in front" or "behind" in the cells where that is a question.
+
+    Args:
+        tokens: (B, T, D).
+        code: (1, D).
+        signs: Share of each cell that lies behind the pointed object, less that in front of it, (B, h, w).
+    """
+    flat = signs.flatten(1)
+    logits = (tokens @ code[0]) / LOUDNESS
+    entropy = functional.binary_cross_entropy_with_logits(logits, (flat > 0).float(), reduction="none")
+    weight = (flat.abs() / FULL).clamp(max=1)
+    return (entropy * weight).sum() / weight.sum().clamp(min=1)
 
 
 def token_loss(tokens: Tensor, codes: Tensor, shares: Tensor, base: Tensor | float = 0.0) -> Tensor:
@@ -79,7 +105,7 @@ def token_loss(tokens: Tensor, codes: Tensor, shares: Tensor, base: Tensor | flo
         tokens: (B, T, D).
         codes: Of the classes, the last of them nothing, (K + 1, D).
         shares: Of each cell that each class covers, (B, K + 1, rows, columns).
-        base: What every ideal token holds besides, (B, 1, D).
+        base: What ideal tokens hold besides, (B, 1, D) or (B, T, D).
     """
     logits = (tokens - base) @ codes.T / LOUDNESS
     named = cell_loss(logits.transpose(1, 2).unflatten(2, shares.shape[2:]), shares)

@@ -20,20 +20,29 @@ Letters: N images, R region rows, M region texts, T image texts or image tokens,
 K object classes.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from virtue.model import VirtueModel
 from virtue.model.features import ImageFeatures
+from virtue.model.positions import POSITION_RULES
+from virtue.model.segmentation import encode_sam_map
 from virtue.scenes.renderer import CONE
 from virtue.scenes.vocabulary import OBJECTS, relation_id
-from virtue.training.codes import class_shares, ideal_tokens, pointed_shares, token_loss
+from virtue.training.codes import (
+    FRONT_WEIGHT,
+    class_shares,
+    front_loss,
+    front_tokens,
+    ideal_tokens,
+    pointed_shares,
+    token_loss,
+)
 from virtue.training.heads import Heads
 from virtue.training.pairs import Batch
+from virtue.training.pictures import Pictures
+from virtue.training.vision import image_tokens
 
 DIRECTIONS = ("left of", "right of", "above", "below")
 SHOWN = 0.25  # of a cell, for the cell to show an object
@@ -63,6 +72,10 @@ class Learner(nn.Module):
             self.model.sam.eval()
         return self
 
+    def see(self, pictures: Pictures) -> Tensor:
+        """The vision tower's image tokens, (N, T, D)."""
+        return image_tokens(self.model.vlm.visual, pictures)
+
     def shown(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Share of each segmentation cell that each class, the last of them nothing, covers.
 
@@ -74,36 +87,34 @@ class Learner(nn.Module):
         classes = batch.region_elements[: len(batch.masks), 0]
         return pointed_shares(batch.masks, classes, side), class_shares(batch.everything, side)
 
+    def signs(self, batch: Batch) -> Tensor:
+        """What lies behind and in front of each region row's object, `Meetings.signs`, (R, side, side)."""
+        return batch.meetings.signs(len(batch.masks), self.model.config.segmentation_side)
+
     def ideal_tokens(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """What perfect segmentation tokens would say of the region rows (R, S, D) and of whole pictures (N, S, D)."""
         region, image = self.shown(batch)
-        return ideal_tokens(self.codes.pointed, region), ideal_tokens(self.codes.pointed, image)
+        front = front_tokens(self.codes.front, self.signs(batch))
+        return ideal_tokens(self.codes.pointed, region) + front, ideal_tokens(self.codes.pointed, image)
 
     def connector_loss(self, regions: Tensor, images: Tensor, batch: Batch) -> Tensor:
         """How far the connector's tokens (R, S, D) and (N, S, D) are from what they should say."""
         pointed, everything = self.shown(batch)
-        return token_loss(regions, self.codes.pointed, pointed) + SOFT * token_loss(
-            images, self.codes.pointed, everything
-        )
+        signs = self.signs(batch)
+        front = front_tokens(self.codes.front, signs)
+        said = token_loss(regions, self.codes.pointed, pointed, front)
+        asked = front_loss(regions - ideal_tokens(self.codes.pointed, pointed), self.codes.front, signs)
+        return said + FRONT_WEIGHT * asked + SOFT * token_loss(images, self.codes.pointed, everything)
 
-    def tower_loss(self, visual: Sequence[Tensor], batch: Batch) -> Tensor:
-        """How far the vision tower's image tokens, N of (T, D), are from what they should say."""
-        tokens = torch.stack(list(visual))
-        shares = class_shares(batch.everything, self.grid(batch))
-        return token_loss(tokens, self.codes.shown, shares, self.codes.place[batch.place].unsqueeze(1))
+    def tower_loss(self, visual: Tensor, batch: Batch) -> Tensor:
+        """How far the vision tower's image tokens (N, T, D) are from what they should say."""
+        shares = class_shares(batch.everything, batch.grid)
+        return token_loss(visual, self.codes.shown, shares, self.codes.place[batch.place].unsqueeze(1))
 
-    def grid(self, batch: Batch) -> tuple[int, int]:
-        """Rows and columns of the image tokens of the batch's pictures, which are all of one size."""
-        merge = self.model.vlm.visual.spatial_merge_size
-        _, rows, columns = batch.images["image_grid_thw"][0].tolist()
-        return rows // merge, columns // merge
-
-    def ideal_image_tokens(self, batch: Batch) -> ImageFeatures:
-        """What a perfect vision tower would say: of each cell what it shows, and the place."""
-        grid = self.grid(batch)
-        tokens = ideal_tokens(self.codes.shown, class_shares(batch.everything, grid))
-        tokens = tokens + self.codes.place[batch.place].unsqueeze(1)
-        return ImageFeatures(tuple(tokens), (grid,) * len(tokens))
+    def ideal_image_tokens(self, batch: Batch) -> Tensor:
+        """What a perfect vision tower would say: of each cell what it shows, and the place, (N, T, D)."""
+        tokens = ideal_tokens(self.codes.shown, class_shares(batch.everything, batch.grid))
+        return tokens + self.codes.place[batch.place].unsqueeze(1)
 
 
 def contrastive_losses(learner: Learner, batch: Batch, temperature: float, ideal: float) -> dict[str, Tensor]:
@@ -117,27 +128,31 @@ def contrastive_losses(learner: Learner, batch: Batch, temperature: float, ideal
             the real ones (stage 4).
     """
     model, heads = learner.model, learner.heads
-    ideal_region, ideal_image = learner.ideal_tokens(batch)
     own = torch.arange(len(batch.place), device=batch.place.device)
     terms = {}
-    features, region_tokens, image_tokens = learner.ideal_image_tokens(batch), ideal_region, ideal_image
+    region_tokens, grid_tokens = learner.ideal_tokens(batch)
+    visual = learner.ideal_image_tokens(batch)
     if ideal < 1:
-        inputs = batch.images
-        real = model.encode_images(inputs["pixel_values"], inputs["image_grid_thw"], inputs["sam_pixel_values"])
+        assert batch.pictures is not None
+        assert model.sam is not None
+        seen = learner.see(batch.pictures).float()
+        with torch.no_grad():
+            segmentation = encode_sam_map(model.sam, batch.pictures.sam_pixels())
+        features = ImageFeatures((), (), segmentation=segmentation.float())
         with torch.autocast(own.device.type, enabled=False):  # as `segmenter` has it
-            real_region = model.segmentation_tokens(real, batch.region_image, batch.region_prompts)
-            real_image = model.segmentation_tokens(real, own, batch.image_prompts)
-        terms["connector"] = learner.connector_loss(real_region, real_image, batch)
-        terms["tower"] = learner.tower_loss(real.visual, batch)
-        region_tokens, image_tokens = _mixed(real_region, ideal_region, ideal), _mixed(real_image, ideal_image, ideal)
-        visual = _mixed(torch.stack(real.visual), torch.stack(features.visual), ideal)
-        features = ImageFeatures(tuple(visual), features.grids)
+            real_region = model.segmentation_tokens(features, batch.region_image, batch.region_prompts)
+            real_image = model.segmentation_tokens(features, own, batch.image_prompts)
+            terms["connector"] = learner.connector_loss(real_region, real_image, batch)
+            terms["tower"] = learner.tower_loss(seen, batch)
+        region_tokens = _mixed(real_region, region_tokens, ideal)
+        grid_tokens = _mixed(real_image, grid_tokens, ideal)
+        visual = _mixed(seen, visual, ideal)
     index = torch.cat([batch.region_image, own])
-    with hidden_states(model) as kept:
-        rows = embed_images(model, features, index, torch.cat([region_tokens, image_tokens]))
-    seen = kept[0][: len(region_tokens), region_tokens.shape[1] : -1]  # the image tokens, (R, T, D)
-    terms["token_pairs"] = 0.5 * heads.token_loss(seen, pairs_in_cells(batch, features.grids[0]))
-    regions, pictures = rows.split([len(batch.region_image), len(features)])
+    states = read_images(model, visual[index], batch.grid, torch.cat([region_tokens, grid_tokens]))
+    hidden = states[: len(region_tokens), region_tokens.shape[1] : -1]  # the image tokens, (R, T, D)
+    terms["token_pairs"] = 0.5 * heads.token_loss(hidden, pairs_in_cells(batch))
+    terms["token_layers"] = 0.5 * heads.token_loss(hidden, layers_in_cells(batch))
+    regions, pictures = unit(states[:, -1]).split([len(batch.region_image), len(own)])
     region_texts = embed_texts(model, batch.region_texts)
     image_texts = embed_texts(model, batch.image_texts)
     terms["region"] = 0.5 * match_loss(regions, region_texts, batch.region_truth, temperature)
@@ -157,10 +172,10 @@ def tower_losses(learner: Learner, batch: Batch) -> dict[str, Tensor]:
         learner: What learns.
         batch: Of one process.
     """
-    output = learner.model.vlm.get_image_features(
-        batch.images["pixel_values"], batch.images["image_grid_thw"], return_dict=True
-    )
-    return {"tower": learner.tower_loss(output.pooler_output, batch)}
+    assert batch.pictures is not None
+    tokens = learner.see(batch.pictures)
+    with torch.autocast(tokens.device.type, enabled=False):
+        return {"tower": learner.tower_loss(tokens.float(), batch)}
 
 
 def text_losses(learner: Learner, texts: dict[str, Tensor], elements: Tensor) -> dict[str, Tensor]:
@@ -177,34 +192,41 @@ def text_losses(learner: Learner, texts: dict[str, Tensor], elements: Tensor) ->
 
 
 def embed_texts(model: VirtueModel, tokens: dict[str, Tensor]) -> Tensor:
-    """Embeddings of texts, (M, D)."""
-    return model.embed(tokens["input_ids"], tokens["attention_mask"])
+    """Embeddings of texts, padded on the right, (M, D): what `VirtueModel.embed` gives, with nothing to wait for."""
+    ids, mask = tokens["input_ids"], tokens["attention_mask"]
+    hidden = model.get_input_embeddings()(ids)
+    positions = torch.arange(ids.shape[1], device=ids.device).expand(3, len(ids), -1)
+    states = model.vlm.language_model(inputs_embeds=hidden, position_ids=positions, use_cache=False).last_hidden_state
+    return unit(states[torch.arange(len(ids), device=ids.device), mask.sum(1) - 1])  # causal: no pad comes before it
 
 
-def embed_images(model: VirtueModel, features: ImageFeatures, index: Tensor, segmentation: Tensor) -> Tensor:
-    """Embeddings of rows that are a picture and its segmentation tokens without words, (B, D).
+def read_images(model: VirtueModel, visual: Tensor, grid: tuple[int, int], segmentation: Tensor) -> Tensor:
+    """The language model's final hidden states of rows that are a picture and its segmentation tokens without words.
 
     Args:
-        model: Embeds.
-        features: Of the pictures, all of one size.
-        index: Each row's picture, (B,).
+        model: Reads.
+        visual: Image tokens of each row, (B, T, D).
+        grid: Their rows and columns.
         segmentation: (B, S, D).
+
+    Returns:
+        (B, S + T + 1, D), the last of them the embedding before it is made a unit vector.
     """
-    rows, columns = features.grids[0]
-    ids = torch.full((len(index), rows * columns + 1), model.config.image_token_id, device=index.device)
-    ids[:, -1] = int(model.config.get_text_config().eos_token_id)  # the template's end token
-    return model.embed(ids, torch.ones_like(ids), features, index, segmentation)
+    table = model.get_input_embeddings()
+    end = table(torch.tensor([int(model.config.get_text_config().eos_token_id)], device=visual.device))
+    end = end.expand(len(visual), 1, -1)  # the template's end token
+    hidden = torch.cat([segmentation.to(end.dtype), visual.to(end.dtype), end], dim=1)
+    is_image = torch.arange(visual.shape[1] + 1, device=visual.device) < visual.shape[1]
+    rule = POSITION_RULES[model.config.position_rule]
+    positions = rule(is_image, grid, model.config.segmentation_side).unsqueeze(1).expand(-1, len(visual), -1)
+    output = model.vlm.language_model(inputs_embeds=hidden, position_ids=positions, use_cache=False)
+    states: Tensor = output.last_hidden_state
+    return states
 
 
-@contextmanager
-def hidden_states(model: VirtueModel) -> Iterator[list[Tensor]]:
-    """Keep the language model's final hidden states (B, L, D) of the calls made inside."""
-    kept: list[Tensor] = []
-    handle = model.vlm.language_model.norm.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
-    try:
-        yield kept
-    finally:
-        handle.remove()
+def unit(rows: Tensor) -> Tensor:
+    """Rows as unit vectors in float32, (B, D)."""
+    return functional.normalize(rows.float(), dim=-1)
 
 
 def directions(masks: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -229,19 +251,38 @@ def directions(masks: Tensor, grid: tuple[int, int]) -> Tensor:
     return torch.where(beside, side, torch.where(over, height, -1))
 
 
-def pairs_in_cells(batch: Batch, grid: tuple[int, int]) -> Tensor:
-    """For each cell that shows another object: how the pointed object stands to that one.
+def pairs_in_cells(batch: Batch) -> Tensor:
+    """For each image token that shows another object: on which side of that one the pointed object stands.
 
     Returns:
-        relation * K + object, -1 where there is nothing to say, (R, rows * columns) int64.
+        relation * K + object, -1 where there is nothing to say, (R, T) int64.
     """
-    share, shown = class_shares(batch.everything, grid)[:, :-1].flatten(2).max(1)  # (N, T)
-    shown = torch.where(share > SHOWN, shown, -1)[batch.region_image]  # (R, T)
+    shown = _shown(batch)
     pointed = batch.region_elements[: len(shown), :1]
-    there = directions(batch.masks, grid)
+    there = directions(batch.masks, batch.grid)
     relation = torch.tensor([relation_id(phrase) for phrase in DIRECTIONS], device=there.device)[there.clamp(min=0)]
     answer = relation * len(OBJECTS) + shown.clamp(min=0)
     return torch.where((shown >= 0) & (shown != pointed) & (there >= 0), answer, -1)
+
+
+def layers_in_cells(batch: Batch) -> Tensor:
+    """For each image token that shows an object which the pointed one is in front of or behind: which of the two.
+
+    Returns:
+        relation * K + object, -1 where there is nothing to say, (R, T) int64.
+    """
+    shown = _shown(batch)
+    answer = torch.full_like(shown, -1)
+    for relation in (relation_id("in front of"), relation_id("behind")):
+        true = batch.related[:, relation].gather(1, shown.clamp(min=0)) & (shown >= 0)
+        answer = torch.where(true, relation * len(OBJECTS) + shown, answer)
+    return answer
+
+
+def _shown(batch: Batch) -> Tensor:
+    """The class that each image token of each region row's picture shows, -1 for none, (R, T) int64."""
+    share, shown = class_shares(batch.everything, batch.grid)[:, :-1].flatten(2).max(1)  # (N, T)
+    return torch.where(share > SHOWN, shown, -1)[batch.region_image]
 
 
 def _middle(filled: Tensor) -> Tensor:

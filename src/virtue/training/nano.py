@@ -29,7 +29,9 @@ from virtue.scenes.captions import region_samples, scene_caption, short_queries
 from virtue.scenes.renderer import scenes
 from virtue.training.architecture import nano_model, nano_processor, nano_tokenizer
 from virtue.training.contrastive import Learner, contrastive_losses, text_losses, tower_losses
+from virtue.training.feed import Feed
 from virtue.training.loop import Progress, Schedule, train
+from virtue.training.meetings import CROWDED
 from virtue.training.pairs import Batches, to_device
 from virtue.training.runs import Run
 from virtue.training.segmenter import SegmentationBatches, Segmenter, segmentation_losses
@@ -58,6 +60,7 @@ class Plan:
         contrastive_steps: Steps of stage 4.
         rows: Region rows per scene, on average.
         distractors: Hard negative texts per region row.
+        save_every: Steps between checkpoints.
         seed: Of weights and data.
     """
 
@@ -70,6 +73,7 @@ class Plan:
     contrastive_steps: int = 5700
     rows: int = 3
     distractors: int = 3
+    save_every: int = 100
     seed: int = 0
 
 
@@ -119,44 +123,54 @@ def keep_to(plan: Plan, folder: Path) -> None:
         )
 
 
-def train_segmenter(folder: Path, plan: Plan, device: torch.device, progress: StageProgress | None = None) -> None:
+def train_segmenter(
+    folder: Path, plan: Plan, device: torch.device, progress: StageProgress | None = None, workers: int = 0
+) -> None:
     """Stage 1, into `folder / "segmenter"`."""
     model = nano_model(plan.seed)
     attend_plainly(model, device, "sam.vision_encoder")
     segmenter = Segmenter(model, plan.seed).to(device).train()
     batches = SegmentationBatches(read_processor(folder), plan.segmenter_images, plan.seed)
+    feed = Feed(batches, plan.segmenter_steps, device, workers)
     train(
         segmenter,
-        lambda step: segmentation_losses(segmenter, to_device(batches(step), device)),
-        Schedule(plan.segmenter_steps, 1.5e-3, half=has_half(device)),
+        lambda step: segmentation_losses(segmenter, feed(step)),
+        Schedule(plan.segmenter_steps, 1.5e-3, half=has_half(device), save_every=plan.save_every),
         Run(folder / "segmenter"),
         _named("segmenter", progress),
     )
 
 
-def train_reader(folder: Path, plan: Plan, device: torch.device, progress: StageProgress | None = None) -> None:
+def train_reader(
+    folder: Path, plan: Plan, device: torch.device, progress: StageProgress | None = None, workers: int = 0
+) -> None:
     """Stage 2, into `folder / "reader"`."""
     learner = _learner(plan, device)
     batches = Batches(read_processor(folder), plan.images, plan.rows, plan.distractors, plan.seed, pixels=False)
+    feed = Feed(batches, plan.reader_steps, device, workers)
 
     def losses(step: int) -> dict[str, Tensor]:
         if step < plan.text_steps:
             texts, said = to_device(batches.texts(step, TEXTS), device)
             return text_losses(learner, texts, said)
-        return contrastive_losses(learner, to_device(batches(step), device), HOT, ideal=1.0)
+        return contrastive_losses(learner, feed(step), HOT, ideal=1.0)
 
-    schedule = Schedule(plan.reader_steps, 1.5e-3, warmup=30, decay=0.2, half=has_half(device))
+    half = has_half(device)
+    schedule = Schedule(plan.reader_steps, 1.5e-3, warmup=30, decay=0.2, half=half, save_every=plan.save_every)
     train(learner, losses, schedule, Run(folder / "reader"), _named("reader", progress))
 
 
-def train_tower(folder: Path, plan: Plan, device: torch.device, progress: StageProgress | None = None) -> None:
+def train_tower(
+    folder: Path, plan: Plan, device: torch.device, progress: StageProgress | None = None, workers: int = 0
+) -> None:
     """Stage 3, into `folder / "tower"`."""
     learner = _learner(plan, device)
-    batches = Batches(read_processor(folder), plan.images, 1, 1, plan.seed + 1)
+    batches = Batches(read_processor(folder), plan.images, 1, 1, plan.seed + 1, near=CROWDED)
+    feed = Feed(batches, plan.tower_steps, device, workers)
     train(
         learner.model.vlm.visual,
-        lambda step: tower_losses(learner, to_device(batches(step), device)),
-        Schedule(plan.tower_steps, 1.5e-3, warmup=50, half=has_half(device)),
+        lambda step: tower_losses(learner, feed(step)),
+        Schedule(plan.tower_steps, 1.5e-3, warmup=50, half=has_half(device), save_every=plan.save_every),
         Run(folder / "tower"),
         _named("tower", progress),
     )
@@ -167,6 +181,7 @@ def train_contrastive(
     plan: Plan,
     device: torch.device,
     progress: StageProgress | None = None,
+    workers: int = 0,
     rank: int = 0,
     world: int = 1,
 ) -> None:
@@ -178,16 +193,19 @@ def train_contrastive(
     learner = _learner(plan, device)
     _load(learner, folder)
     batches = Batches(read_processor(folder), plan.images, plan.rows, plan.distractors, plan.seed + 2, rank, world)
+    feed = Feed(batches, plan.contrastive_steps, device, workers)
 
     def losses(step: int) -> dict[str, Tensor]:
         done = step / plan.contrastive_steps
         ideal = max(0.0, IDEAL * (1 - 2 * done))
-        return contrastive_losses(learner, to_device(batches(step), device), HOT + (COLD - HOT) * done, ideal)
+        return contrastive_losses(learner, feed(step), HOT + (COLD - HOT) * done, ideal)
 
     train(
         learner,
         losses,
-        Schedule(plan.contrastive_steps, 1.5e-3, warmup=50, decay=0.6, half=has_half(device)),
+        Schedule(
+            plan.contrastive_steps, 1.5e-3, warmup=50, decay=0.6, half=has_half(device), save_every=plan.save_every
+        ),
         Run(folder / "contrastive"),
         _named("contrastive", progress) if rank == 0 else None,
         _average if world > 1 else None,
@@ -259,7 +277,7 @@ def has_half(device: torch.device) -> bool:
 
 def _learner(plan: Plan, device: torch.device) -> Learner:
     model = nano_model(plan.seed)
-    attend_plainly(model, device, "vlm.language_model", "vlm.visual")
+    attend_plainly(model, device, "vlm.language_model")
     return Learner(model, plan.seed).to(device).train()
 
 

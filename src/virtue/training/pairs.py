@@ -6,12 +6,14 @@ a text that happens to be true of another row is never its negative.
 Letters: N images, R region rows (an object pointed at), M region texts, T whole-image texts, K object classes.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -22,7 +24,7 @@ from virtue.model.segmentation import SamPrompts
 from virtue.prompts import VisualPrompt
 from virtue.scenes.captions import scene_caption, short_queries
 from virtue.scenes.region_captions import Elements, RegionSample, region_caption, region_samples
-from virtue.scenes.renderer import Scene, render
+from virtue.scenes.renderer import NEAR, Scene, render
 from virtue.scenes.vocabulary import (
     OBJECTS,
     PLACE_WORDINGS,
@@ -35,6 +37,8 @@ from virtue.scenes.vocabulary import (
     place_id,
     relation_id,
 )
+from virtue.training.meetings import Meetings
+from virtue.training.pictures import Pictures
 
 KIND_WEIGHTS = (0.3, 0.25, 0.25, 0.12, 0.08)  # of prompting.KINDS
 SHORT_SHARE = 0.25  # of the texts
@@ -48,7 +52,8 @@ class Batch:
     """One step's tensors.
 
     Attributes:
-        images: What `VirtueModel.encode_images` takes.
+        pictures: The scenes', or None where only their maps are wanted.
+        grid: Rows and columns of a picture's image tokens.
         region_image: Each region row's picture, (R,).
         region_prompts: Each region row's visual prompt.
         image_prompts: The point grid of each picture.
@@ -63,10 +68,12 @@ class Batch:
         place: Of each picture, (N,).
         masks: Visible pixels of each region row's object, (R, H, W) bool.
         related: What is true of each region row, whether a text says it or not: (R, relations, K) bool.
-        everything: Class of each pixel of each picture, K where there is nothing, (N, H, W) int64.
+        meetings: Of the region rows' objects with others that they hide or that hide them.
+        everything: Class of each pixel of each picture, K where there is nothing, (N, H, W) uint8.
     """
 
-    images: dict[str, Tensor]
+    pictures: Pictures | None
+    grid: tuple[int, int]
     region_image: Tensor
     region_prompts: SamPrompts
     image_prompts: SamPrompts
@@ -81,19 +88,30 @@ class Batch:
     place: Tensor
     masks: Tensor
     related: Tensor
+    meetings: Meetings
     everything: Tensor
+
+    def pin_memory(self) -> Batch:
+        """The same in memory that a GPU reads from directly; a data loader asks for it."""
+        pinned: Batch = everywhere(self, Tensor.pin_memory)
+        return pinned
 
 
 def to_device(value: Any, device: torch.device) -> Any:
     """A batch, or any nesting of dataclasses, dicts, tuples and tensors, on a device."""
+    return everywhere(value, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def everywhere(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Any nesting of dataclasses, dicts, tuples and tensors with every tensor changed."""
     if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
+        return change(value)
     if isinstance(value, dict):
-        return {key: to_device(entry, device) for key, entry in value.items()}
+        return {key: everywhere(entry, change) for key, entry in value.items()}
     if isinstance(value, tuple):
-        return tuple(to_device(entry, device) for entry in value)
+        return tuple(everywhere(entry, change) for entry in value)
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{field.name: to_device(getattr(value, field.name), device) for field in fields(value)})
+        return replace(value, **{field.name: everywhere(getattr(value, field.name), change) for field in fields(value)})
     return value
 
 
@@ -108,7 +126,8 @@ class Batches:
         seed: Of the run.
         rank: Of the process.
         world: Processes.
-        pixels: Whether `images` holds the pictures or only their grids.
+        pixels: Whether the pictures are wanted.
+        near: How crowded scenes are, as `render` takes it.
     """
 
     def __init__(
@@ -121,16 +140,17 @@ class Batches:
         rank: int = 0,
         world: int = 1,
         pixels: bool = True,
+        near: float = NEAR,
     ) -> None:
         self.processor, self.images, self.rows, self.distractors = processor, images, rows, distractors
-        self.seed, self.rank, self.world, self.pixels = seed, rank, world, pixels
+        self.seed, self.rank, self.world, self.pixels, self.near = seed, rank, world, pixels, near
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step."""
         rng = np.random.default_rng([self.seed, 2, step, self.rank])
         first = self.seed * 10_000_000 + (step * self.world + self.rank) * self.images
         width, height = SIZES[step % len(SIZES)]
-        scenes = [render(first + i, "train", width, height) for i in range(self.images)]
+        scenes = [render(first + i, "train", width, height, self.near) for i in range(self.images)]
         chosen = self._choose([region_samples(scene, rng) for scene in scenes], rng)
         prompts = [self._prompt(scenes[i], sample, rng) for i, sample in chosen]
         region_texts, region_elements = self._region_texts([sample for _, sample in chosen], rng)
@@ -143,8 +163,10 @@ class Batches:
         image_truth &= (image_text_place == place[:, None]) | (image_text_place < 0)
         sizes = [(width, height)] * len(scenes)
         related = _related(scenes, chosen)
+        pictures = Pictures.of([scene.image for scene in scenes[: None if self.pixels else 1]], self.processor)
         return Batch(
-            images=self._images(scenes),
+            pictures=pictures if self.pixels else None,
+            grid=pictures.grid,
             region_image=torch.tensor([i for i, _ in chosen]),
             region_prompts=self.processor.prompt_inputs(prompts, [(width, height)] * len(prompts)),
             image_prompts=self.processor.prompt_inputs([None] * len(scenes), sizes),
@@ -159,6 +181,7 @@ class Batches:
             place=place,
             masks=torch.from_numpy(np.stack([scenes[i].objects[s.object_index].mask for i, s in chosen])),
             related=related,
+            meetings=Meetings.of([(scenes[i], sample.object_index) for i, sample in chosen]),
             everything=torch.stack([_classes(scene) for scene in scenes]),
         )
 
@@ -171,13 +194,6 @@ class Batches:
             short = rng.random() < SHORT_SHARE
             texts.append(_short_region_text(elements, rng) if short else _worded(elements, rng.random() < 0.35, rng))
         return self._tokens([text for text, _ in texts]), torch.tensor([said for _, said in texts])
-
-    def _images(self, scenes: list[Scene]) -> dict[str, Tensor]:
-        pictures = [Image.fromarray(scene.image) for scene in scenes]
-        if self.pixels:
-            return self.processor.image_inputs(pictures)
-        grid = self.processor.image_inputs(pictures[:1])["image_grid_thw"]  # all are of one size
-        return {"image_grid_thw": grid.expand(len(pictures), -1)}
 
     def _choose(self, samples: list[list[RegionSample]], rng: np.random.Generator) -> list[tuple[int, RegionSample]]:
         """The region rows of a step, each with its picture's number.
@@ -306,8 +322,8 @@ def _region_truth(chosen: list[tuple[int, RegionSample]], related: Tensor, said:
 
 
 def _classes(scene: Scene) -> Tensor:
-    """Class of each pixel, (H, W) int64, one more than the last class where there is nothing."""
-    classes = np.full(scene.image.shape[:2], len(OBJECTS), dtype=np.int64)
+    """Class of each pixel, (H, W) uint8, one more than the last class where there is nothing."""
+    classes = np.full(scene.image.shape[:2], len(OBJECTS), dtype=np.uint8)
     for thing in scene.objects:
         classes[thing.mask] = object_id(thing.name)
     return torch.from_numpy(classes)

@@ -1,8 +1,9 @@
-"""Runs the recipe's stages: one after the other on a GPU, side by side on CPU cores.
+"""Runs the recipe's stages, the first three side by side.
 
-Two processes of one thread use two cores better than one process of two, because the models are small. A child
-reports to the parent and ends when the parent is gone, so that a killed run leaves nothing behind that would write
-into its folder.
+On a CPU two processes of one thread use two cores better than one process of two, because the models are small. A GPU
+is not kept busy by one stage either, and every stage on it has processes of its own that draw scenes. A child reports
+to the parent and ends when the parent is gone, so that a killed run leaves nothing behind that would write into its
+folder.
 """
 
 import os
@@ -41,7 +42,7 @@ def run_recipe(
         folder: Of the run; holds every stage's checkpoint.
         plan: How much of everything.
         device: Where to train.
-        processes: Worker processes, for CPU only; 1 trains here.
+        processes: On a CPU processes that train, on a GPU those that draw scenes; 1 does everything here.
         progress: Called after every step.
 
     Raises:
@@ -50,25 +51,33 @@ def run_recipe(
     """
     keep_to(plan, folder)
     read_processor(folder)
-    if processes == 1 or device.type != "cpu":
+    if processes == 1:
         train_segmenter(folder, plan, device, progress)
         train_reader(folder, plan, device, progress)
         train_tower(folder, plan, device, progress)
         train_contrastive(folder, plan, device, progress)
         return
-    _together(folder, plan, [(stage, 0, 1) for stage in ("segmenter", "reader", "tower")], progress)
-    _together(folder, plan, [("contrastive", rank, processes) for rank in range(processes)], progress)
+    trainers = processes if device.type == "cpu" else 1
+    _together(folder, plan, [(stage, 0, 1) for stage in ("segmenter", "reader", "tower")], device, processes, progress)
+    _together(folder, plan, [("contrastive", rank, trainers) for rank in range(trainers)], device, processes, progress)
 
 
-def _together(folder: Path, plan: Plan, jobs: list[Job], progress: StageProgress | None) -> None:
+def _together(
+    folder: Path, plan: Plan, jobs: list[Job], device: torch.device, processes: int, progress: StageProgress | None
+) -> None:
     """Run jobs at the same time and pass on what they report."""
     context = multiprocessing.get_context("spawn")
     reports: Queue[Any] = context.Queue()
+    draws = device.type != "cpu"
+    workers_each = max(1, processes // len(jobs)) if draws else 0
     with tempfile.TemporaryDirectory() as meeting:
         threads = max(1, (os.cpu_count() or 1) // len(jobs))
+        place = Path(meeting) / "store"
         workers = [
             context.Process(
-                target=_work, args=(reports, folder, plan, job, Path(meeting) / "store", threads), daemon=True
+                target=_work,
+                args=(reports, folder, plan, job, place, threads, device, workers_each),
+                daemon=not draws,  # a daemon may have no processes of its own
             )
             for job in jobs
         ]
@@ -102,7 +111,16 @@ def _listen(reports: "Queue[Any]", workers: list[Any], progress: StageProgress |
             progress(*report)
 
 
-def _work(reports: "Queue[Any]", folder: Path, plan: Plan, job: Job, meeting: Path, threads: int) -> None:
+def _work(
+    reports: "Queue[Any]",
+    folder: Path,
+    plan: Plan,
+    job: Job,
+    meeting: Path,
+    threads: int,
+    device: torch.device,
+    workers: int,
+) -> None:
     stage, rank, world = job
     parent = os.getppid()
     torch.set_num_threads(threads)
@@ -115,12 +133,11 @@ def _work(reports: "Queue[Any]", folder: Path, plan: Plan, job: Job, meeting: Pa
     try:
         if world > 1:
             join_processes(rank, world, meeting)
-        device = torch.device("cpu")
         run: dict[str, Callable[[], None]] = {
-            "segmenter": lambda: train_segmenter(folder, plan, device, progress),
-            "reader": lambda: train_reader(folder, plan, device, progress),
-            "tower": lambda: train_tower(folder, plan, device, progress),
-            "contrastive": lambda: train_contrastive(folder, plan, device, progress, rank, world),
+            "segmenter": lambda: train_segmenter(folder, plan, device, progress, workers),
+            "reader": lambda: train_reader(folder, plan, device, progress, workers),
+            "tower": lambda: train_tower(folder, plan, device, progress, workers),
+            "contrastive": lambda: train_contrastive(folder, plan, device, progress, workers, rank, world),
         }
         run[stage]()
     except Exception as error:

@@ -1,10 +1,11 @@
 """Stage 1: a nano SAM-2 learns promptable segmentation on generated scenes, and its connector to say what it sees.
 
-Masks alone would leave F_s with shape and no meaning (a real SAM-2 has seen a billion masks), so two linear heads,
-thrown away afterwards, ask the features what they show: one asks F_s for the class of the thing pointed at, one asks
-the image map for everything. The connector learns along, as it is the connector's tokens that have to hold the meaning:
-ideal tokens of the pointed object, and of everything where the point grid points at nothing in particular. The loss is
-20 focal + 4 dice on the mask, the predicted IoU, the two classes, and the tokens.
+Masks alone would leave F_s with shape and no meaning (a real SAM-2 has seen a billion masks), so linear heads, thrown
+away afterwards, ask the features what they show: of F_s the class of the thing pointed at, and whether it lies in front
+of each thing it meets; of the image map everything there is. The connector learns along, as it is the connector's
+tokens that have to hold the meaning: ideal tokens of the pointed object, and of everything where the point grid points
+at nothing in particular. The loss is 20 focal + 4 dice on the mask, the predicted IoU, the classes, the order of what
+meets, and the tokens.
 
 Letters: N images, R prompts, C channels, K classes and one more for nothing.
 """
@@ -15,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,15 +23,27 @@ from virtue.data.prompting import KINDS, draw_prompt
 from virtue.model import VirtueModel, VirtueProcessor
 from virtue.model.segmentation import PADDING_LABEL, SamPrompts, encode_prompts, encode_sam_image, segmentation_features
 from virtue.prompts import VisualPrompt
-from virtue.scenes.renderer import Scene, render
+from virtue.scenes.renderer import render
 from virtue.scenes.vocabulary import OBJECTS, object_id
-from virtue.training.codes import IdealCodes, cell_loss, pointed_shares, token_loss
+from virtue.training.codes import (
+    FRONT_WEIGHT,
+    IdealCodes,
+    cell_loss,
+    front_loss,
+    front_tokens,
+    ideal_tokens,
+    pointed_shares,
+    token_loss,
+)
+from virtue.training.meetings import CROWDED, Meetings
+from virtue.training.pairs import everywhere
+from virtue.training.pictures import Pictures
 
 KIND_WEIGHTS = (0.32, 0.28, 0.15, 0.15, 0.1)  # of prompting.KINDS
 
 
 class Segmenter(nn.Module):
-    """SAM-2 and the connector, with the two heads that teach them meaning.
+    """SAM-2 and the connector, with the heads that teach them meaning.
 
     Args:
         model: Whose SAM-2 and connector learn.
@@ -49,6 +61,7 @@ class Segmenter(nn.Module):
         channels = model.sam.config.mask_decoder_config.hidden_size
         self.pointed = nn.Conv2d(channels, len(OBJECTS) + 1, 1)
         self.all = nn.Conv2d(channels, len(OBJECTS) + 1, 1)
+        self.order = nn.Linear(2 * channels, 1)
 
     def decode(self, maps: tuple[Tensor, Tensor, Tensor], prompts: SamPrompts) -> tuple[Tensor, Tensor, Tensor]:
         """Mask logits (R, 4h, 4w), predicted IoU (R,) and F_s (R, C, h, w) of prompts with equally many points.
@@ -84,20 +97,27 @@ class SegmentationBatch:
     """One step's tensors.
 
     Attributes:
-        pixels: Pictures as SAM-2 takes them, (N, 3, size, size).
+        pictures: The scenes, N of them.
         prompts: One visual prompt for every object.
         grids: The point grid of every picture.
         rows: Each prompt's picture, (R,).
-        masks: Each prompt's object, (R, size, size) bool.
+        masks: Visible pixels of each prompt's object, (R, H, W) bool.
+        meetings: Of the prompts' objects with others that they hide or that hide them.
         classes: Each prompt's object, (R,).
     """
 
-    pixels: Tensor
+    pictures: Pictures
     prompts: SamPrompts
     grids: SamPrompts
     rows: Tensor
     masks: Tensor
+    meetings: Meetings
     classes: Tensor
+
+    def pin_memory(self) -> SegmentationBatch:
+        """The same in memory that a GPU reads from directly; a data loader asks for it."""
+        pinned: SegmentationBatch = everywhere(self, Tensor.pin_memory)
+        return pinned
 
 
 class SegmentationBatches:
@@ -116,7 +136,7 @@ class SegmentationBatches:
         """The batch of a step."""
         rng = np.random.default_rng([self.seed, 1, step])
         first = self.seed * 10_000_000 + step * self.images
-        scenes = [render(first + i) for i in range(self.images)]
+        scenes = [render(first + i, near=CROWDED) for i in range(self.images)]
         prompts: list[VisualPrompt] = []
         for scene in scenes:
             kinds = rng.choice(len(KINDS), len(scene.objects), p=KIND_WEIGHTS)
@@ -124,18 +144,14 @@ class SegmentationBatches:
         things = [thing for scene in scenes for thing in scene.objects]
         sizes = [scene.image.shape[1::-1] for scene in scenes]
         return SegmentationBatch(
-            pixels=sam_pixels(self.processor, scenes),
+            pictures=Pictures.of([scene.image for scene in scenes], self.processor),
             prompts=self.processor.prompt_inputs(prompts, [thing.mask.shape[::-1] for thing in things]),
             grids=self.processor.prompt_inputs([None] * len(scenes), sizes),
             rows=torch.tensor([i for i, scene in enumerate(scenes) for _ in scene.objects]),
             masks=torch.from_numpy(np.stack([thing.mask for thing in things])),
+            meetings=Meetings.of([(scene, i) for scene in scenes for i in range(len(scene.objects))]),
             classes=torch.tensor([object_id(thing.name) for thing in things]),
         )
-
-
-def sam_pixels(processor: VirtueProcessor, scenes: list[Scene]) -> Tensor:
-    """The scenes as SAM-2 takes them, (N, 3, size, size)."""
-    return processor.image_inputs([Image.fromarray(scene.image) for scene in scenes])["sam_pixel_values"]
 
 
 def segmentation_losses(segmenter: Segmenter, batch: SegmentationBatch) -> dict[str, Tensor]:
@@ -144,8 +160,8 @@ def segmentation_losses(segmenter: Segmenter, batch: SegmentationBatch) -> dict[
     Only the image encoder follows an autocast: what comes after it has other shapes in every step, for which kernels
     in half precision would be made anew each time.
     """
-    maps = encode_sam_image(segmenter.sam, batch.pixels)
-    with torch.autocast(batch.pixels.device.type, enabled=False):
+    maps = encode_sam_image(segmenter.sam, batch.pictures.sam_pixels())
+    with torch.autocast(batch.masks.device.type, enabled=False):
         coarse, fine, middle = (level.float() for level in maps)
         return _prompted_losses(segmenter, batch, coarse, fine, middle)
 
@@ -171,18 +187,41 @@ def _prompted_losses(
         masks["iou"] = masks["iou"] + (quality - mask_iou(logits > 0, target[own] > 0)).square().sum()
     weights = {"focal": 20.0, "dice": 4.0, "iou": 0.5}
     unprompted = segmentation_features(segmenter.sam, coarse, batch.grids)
+    signs = batch.meetings.signs(len(batch.rows), segmenter.side)
     return {name: weights[name] * value / len(batch.rows) for name, value in masks.items()} | {
         "all": 0.3 * cell_loss(segmenter.all(coarse), everything),
         "pointed": 0.5 * cell_loss(segmenter.pointed(features), pointed),
-        "tokens": _token_loss(segmenter, features, pointed),
-        "grid_tokens": 0.3 * _token_loss(segmenter, unprompted, everything),
+        "order": 3.0 * order_loss(segmenter.order(batch.meetings.pooled(features))[:, 0], batch.meetings),
+        "tokens": _region_loss(segmenter, features, pointed, signs),
+        "grid_tokens": 0.3 * _image_loss(segmenter, unprompted, everything),
     }
 
 
-def _token_loss(segmenter: Segmenter, features: Tensor, shares: Tensor) -> Tensor:
-    """How far the connector's tokens for F_s (B, C, h, w) are from the ideal ones; shares (B, K + 1, h, w)."""
-    coarser = functional.adaptive_avg_pool2d(shares, segmenter.side)
-    return token_loss(segmenter.connector(features), segmenter.codes.pointed, coarser)
+def order_loss(logits: Tensor, meetings: Meetings) -> Tensor:
+    """Cross-entropy of "in front" for P meetings, logits (P,), 0 if there are none."""
+    entropy = functional.binary_cross_entropy_with_logits(logits, meetings.in_front.float(), reduction="sum")
+    return entropy / max(len(logits), 1)
+
+
+def _region_loss(segmenter: Segmenter, features: Tensor, pointed: Tensor, signs: Tensor) -> Tensor:
+    """How far the connector's tokens for F_s (R, C, h, w) are from the ideal ones.
+
+    Args:
+        segmenter: Whose connector.
+        features: F_s.
+        pointed: Share of each class in each cell, (R, K + 1, h, w).
+        signs: What lies behind and in front, (R, side, side).
+    """
+    codes, tokens = segmenter.codes, segmenter.connector(features)
+    shares = functional.adaptive_avg_pool2d(pointed, segmenter.side)
+    said = token_loss(tokens, codes.pointed, shares, front_tokens(codes.front, signs))
+    return said + FRONT_WEIGHT * front_loss(tokens - ideal_tokens(codes.pointed, shares), codes.front, signs)
+
+
+def _image_loss(segmenter: Segmenter, features: Tensor, everything: Tensor) -> Tensor:
+    """The same for the point grid's F_s (N, C, h, w); everything (N, K + 1, h, w)."""
+    shares = functional.adaptive_avg_pool2d(everything, segmenter.side)
+    return token_loss(segmenter.connector(features), segmenter.codes.pointed, shares)
 
 
 def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
