@@ -24,6 +24,7 @@ def report() -> Report:
         seed=3,
         regions=3210,
         accuracy={region: dict.fromkeys(("all", "object", "relation", "place"), FIGURE) for region in REGIONS},
+        relations={region: {"sideways": FIGURE, "depth": Figure(0.6, 0.02)} for region in REGIONS},
         recall={"1": FIGURE, "10": Figure(0.99, 0.002)},
         precision={"object": Figure(0.7, 0.01), "object and place": Figure(0.6, 0.01)},
         mask_overlap=dict.fromkeys(PROMPTS, Figure(0.6, 0.01)),
@@ -52,6 +53,8 @@ def test_the_tables_as_markdown(measured: list[tuple[object, ...]]) -> None:
         "| box | 82.4 ± 1.0 | 82.4 ± 1.0 | 82.4 ± 1.0 | 82.4 ± 1.0 |",
     ]
     assert "| captions alone (a guesser) | 12.5 | – | – | – |" in lines  # noqa: RUF001
+    assert "| relations | left of, right of | above, below | in front of, behind |" in lines
+    assert "| point | 82.4 ± 1.0 | – | 60.0 ± 2.0 |" in lines  # noqa: RUF001
     assert "| whole captions | 82.4 ± 1.0 | 99.0 ± 0.2 | – |" in lines  # noqa: RUF001
     assert lines[-1] == "| mask | 60.0 ± 1.0 |"
     assert measured == [("nano", 1000, 0, None)]

@@ -1,16 +1,18 @@
 """Two stand-ins for a model: one that knows everything and one that knows nothing; both figures follow by hand."""
 
 import hashlib
+from collections import Counter
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from virtue.evaluation.scenes import Report, interior_point, measure, visual_prompt
+from virtue.evaluation.scenes import AXES, Report, interior_point, measure, visual_prompt
 from virtue.prompts import AnyPrompt, Point, as_visual_prompt
 from virtue.scenes.captions import canonical_caption, caption_rng, region_samples
 from virtue.scenes.renderer import Scene, SceneObject, render, scenes
+from virtue.scenes.vocabulary import RELATIONS
 
 COUNT, SEED = 12, 5
 Vectors = NDArray[np.float32]
@@ -102,6 +104,21 @@ def test_who_knows_the_regions_gets_all_captions_right(known: Report, region: st
         ("all", "object", "relation", "place"), 1
     )
     assert known.mask_overlap[region].mean == 1
+
+
+def test_relations_are_counted_by_axis(known: Report, blind: Report) -> None:
+    assert known.relations["box"].keys() == AXES.keys()
+    assert {figure.mean for figure in known.relations["box"].values()} == {1}
+    assert all(figure.mean == pytest.approx(1 / 4) for figure in blind.relations["mask"].values())
+    asked = Counter(
+        axis
+        for scene in scenes("test", SEED, COUNT)
+        for sample in region_samples(scene, caption_rng(scene))
+        for axis, phrases in AXES.items()
+        if RELATIONS[sample.elements.relation] in phrases
+    )
+    whole = sum(known.relations["none"][axis].mean * count for axis, count in asked.items())
+    assert whole == pytest.approx(known.accuracy["none"]["relation"].mean * known.regions)
 
 
 def test_who_knows_the_captions_finds_the_pictures(known: Report) -> None:

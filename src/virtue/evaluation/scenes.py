@@ -29,10 +29,11 @@ from virtue.scenes.captions import canonical_caption, caption_rng, region_sample
 from virtue.scenes.guesser import Guesser
 from virtue.scenes.region_captions import KINDS, RegionSample
 from virtue.scenes.renderer import Scene, SceneObject, scenes
-from virtue.scenes.vocabulary import noun_phrase
+from virtue.scenes.vocabulary import RELATIONS, noun_phrase
 
 PROMPTS = ("box", "point", "mask")
 REGIONS = (*PROMPTS, "none", "crop")
+AXES = {"sideways": ("left of", "right of"), "upright": ("above", "below"), "depth": ("in front of", "behind")}
 FIRST = 10
 
 Progress = Callable[[int, int], None]
@@ -50,6 +51,8 @@ class Report:
         regions: How many pointed-at objects were asked about.
         accuracy: By how the region was shown ("box", "point", "mask", "none", "crop"), then "all" for ten-way accuracy
             and "object", "relation", "place" for four-way accuracy within a kind of swap.
+        relations: By region, then by axis (a key of `AXES`), the four-way accuracy of its relations; an axis that
+            nothing was asked of is left out.
         recall: Text to image with whole captions, "1" and "10".
         precision: Text to image with short queries, "object" ("a dog") and "object and place" ("a dog on a beach").
         mask_overlap: Of the segmenter's masks with the true ones, by visual prompt.
@@ -61,6 +64,7 @@ class Report:
     seed: int
     regions: int
     accuracy: dict[str, dict[str, Figure]]
+    relations: dict[str, dict[str, Figure]]
     recall: dict[str, Figure]
     precision: dict[str, Figure]
     mask_overlap: dict[str, Figure]
@@ -101,12 +105,14 @@ def measure(embedder: Embedder, count: int = 1000, seed: int = 0, progress: Prog
             progress(len(seen), count)
     samples = [sample for one in seen for sample in one.samples]
     learnt = chain.from_iterable(region_samples(scene, caption_rng(scene)) for scene in scenes("train", seed, count))
+    scores = _scores(embedder, seen)
     return Report(
         model=embedder.name,
         scenes=count,
         seed=seed,
         regions=len(samples),
-        accuracy=_accuracy(embedder, seen),
+        accuracy=_accuracy(scores, seen),
+        relations=_relations(scores, seen),
         recall=_recall(embedder, seen),
         precision=_precision(embedder, seen),
         mask_overlap=_mask_overlap(seen),
@@ -186,23 +192,46 @@ def _embed_texts(embedder: Embedder, texts: Iterable[str]) -> dict[str, Vectors]
     return dict(zip(distinct, embedder.encode(distinct, batch_size=256), strict=True))
 
 
-def _accuracy(embedder: Embedder, seen: list[_Seen]) -> dict[str, dict[str, Figure]]:
-    asked = [(number, sample) for number, one in enumerate(seen) for sample in one.samples]
-    if not asked:
+def _scores(embedder: Embedder, seen: list[_Seen]) -> dict[str, NDArray[np.float32]]:
+    """By region: how similar every region asked about is to each of its ten captions, (R, 10)."""
+    captions = [(sample.caption, *sample.distractors) for one in seen for sample in one.samples]
+    if not captions:
         raise ValueError("No object of these scenes stands in a relation to another; take more scenes.")
-    scene_numbers = [number for number, _ in asked]
-    captions = [(sample.caption, *sample.distractors) for _, sample in asked]
     embedded = _embed_texts(embedder, chain.from_iterable(captions))
     texts = np.stack([[embedded[caption] for caption in ten] for ten in captions])  # (R, 10, D)
+    return {
+        region: np.einsum("rtd,rd->rt", texts, np.concatenate([one.regions[region] for one in seen]))
+        for region in REGIONS
+    }
+
+
+def _accuracy(scores: dict[str, NDArray[np.float32]], seen: list[_Seen]) -> dict[str, dict[str, Figure]]:
+    numbers = _scene_numbers(seen)
+    return {
+        region: {
+            kind: mean_over_groups(first_is_best(own[:, columns]), numbers) for kind, columns in _columns().items()
+        }
+        for region, own in scores.items()
+    }
+
+
+def _relations(scores: dict[str, NDArray[np.float32]], seen: list[_Seen]) -> dict[str, dict[str, Figure]]:
+    numbers, columns = _scene_numbers(seen), _columns()["relation"]
+    said = np.array([RELATIONS[sample.elements.relation] for one in seen for sample in one.samples])
     figures: dict[str, dict[str, Figure]] = {}
-    for region in REGIONS:
-        vectors = np.concatenate([one.regions[region] for one in seen])  # (R, D)
-        scores = np.einsum("rtd,rd->rt", texts, vectors)
+    for region, own in scores.items():
+        rows = {axis: np.isin(said, phrases) for axis, phrases in AXES.items()}
         figures[region] = {
-            kind: mean_over_groups(first_is_best(scores[:, columns]), scene_numbers)
-            for kind, columns in _columns().items()
+            axis: mean_over_groups(first_is_best(own[there][:, columns]), numbers[there])
+            for axis, there in rows.items()
+            if there.any()
         }
     return figures
+
+
+def _scene_numbers(seen: list[_Seen]) -> NDArray[np.int64]:
+    """Which scene each region asked about is of, (R,)."""
+    return np.repeat(np.arange(len(seen)), [len(one.samples) for one in seen])
 
 
 def _columns() -> dict[str, list[int]]:
