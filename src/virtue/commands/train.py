@@ -38,7 +38,8 @@ def train(
     device: Annotated[str | None, typer.Option(help="cpu or cuda.", show_default="the best there is")] = None,
     plan: Annotated[str | None, typer.Option(help="For nano: cpu, gpu or smoke.", show_default="by the device")] = None,
     processes: Annotated[
-        int | None, typer.Option(min=1, help="For nano: worker processes on CPU.", show_default="one per core")
+        int | None,
+        typer.Option(min=1, help="For nano: processes, to train on CPU or to feed a GPU.", show_default="one per core"),
     ] = None,
 ) -> None:
     """Train a model by a recipe.

@@ -80,13 +80,14 @@ class Plan:
 PLANS = {
     "cpu": Plan(),
     "gpu": Plan(
-        images=96,
-        segmenter_images=64,
+        images=144,
+        segmenter_images=80,
         segmenter_steps=6000,
-        reader_steps=3000,
-        tower_steps=6000,
-        contrastive_steps=8000,
+        reader_steps=2000,
+        tower_steps=5000,
+        contrastive_steps=5000,
         distractors=5,
+        save_every=500,
     ),
     "smoke": Plan(
         images=4,

@@ -124,6 +124,8 @@ def _work(
     stage, rank, world = job
     parent = os.getppid()
     torch.set_num_threads(threads)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")  # what is not in half precision is exact enough in TF32
 
     def progress(*report: Any) -> None:
         if os.getppid() != parent:
