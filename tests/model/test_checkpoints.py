@@ -228,11 +228,12 @@ def test_a_vlm2vec_adapter_is_merged_into_the_model_it_names(folder: Path, tmp_p
         assert torch.equal(half.state_dict()[key], tensor.bfloat16())
 
 
+@pytest.mark.parametrize(("name", "value"), [("position_rule", "image_frame"), ("connector_depth", 3)])
 def test_a_model_with_our_own_rules_has_no_place_in_the_authors_layout(
-    loaded: tuple[VirtueModel, VirtueProcessor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    loaded: tuple[VirtueModel, VirtueProcessor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: Any
 ) -> None:
-    monkeypatch.setattr(loaded[0].config, "position_rule", "image_frame")
-    with pytest.raises(CheckpointError, match="position_rule = 'image_frame'"):
+    monkeypatch.setattr(loaded[0].config, name, value)
+    with pytest.raises(CheckpointError, match=f"{name} = {value!r}"):
         save_released(*loaded, tmp_path)
 
 

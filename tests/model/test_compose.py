@@ -102,6 +102,7 @@ def test_without_a_sam_there_is_no_segmentation_stream(tmp_path: Path) -> None:
 
 def test_other_settings_are_fields_of_the_configuration(sam: Path, tmp_path: Path) -> None:
     save_vlm("qwen2_vl", tmp_path)
-    model, _ = compose(tmp_path, sam, template="released", points_per_side=2, connector_stride=2)
+    model, _ = compose(tmp_path, sam, template="released", points_per_side=2, connector_stride=2, connector_depth=3)
     assert (model.config.template, model.config.points_per_side, model.config.segmentation_side) == ("released", 2, 2)
     assert model.connector.conv.weight.shape[-1] == 2
+    assert [name for name, _ in model.connector.mlp.named_children()] == ["0", "1", "2", "3", "4"]

@@ -9,7 +9,8 @@ from virtue.model import VirtueConfig
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_all_fields_survive_a_folder(backbone: str, tmp_path: Path) -> None:
-    settings = VirtueConfig.as_released() | {"points_per_side": 2, "trained_on": "Coloured blocks."}
+    own = {"points_per_side": 2, "connector_depth": 3, "trained_on": "Coloured blocks."}
+    settings = VirtueConfig.as_released() | own
     config = tiny_config(backbone, **settings)
     config.save_pretrained(tmp_path)
     loaded = AutoConfig.from_pretrained(tmp_path)
@@ -47,6 +48,7 @@ def test_defaults_are_not_those_of_the_released_code() -> None:
         ({"position_rule": "mrope"}, 'position_rule is "image_frame" or "released", not \'mrope\''),
         ({"points_per_side": 0}, "points_per_side is at least 1, not 0"),
         ({"connector_stride": 0}, "connector_stride is at least 1, not 0"),
+        ({"connector_depth": 0}, "connector_depth is at least 1, not 0"),
         ({"template": "llava"}, "template is one of released, vlm2vec, virtue, not 'llava'"),
         ({"vlm_config": {"hidden_size": 8}}, "needs a `model_type`"),
         ({"vlm_config": {"model_type": "bert"}}, "vlm_config is a qwen2_vl, qwen2_5_vl or qwen3_vl, not a bert"),

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,30 @@ def test_a_saved_model_is_the_same_to_the_bit(dtype: torch.dtype, tmp_path: Path
         assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
     rows = batch(VirtueProcessor.from_pretrained(tmp_path), ROWS)
     assert torch.equal(embed(loaded, rows), embed(model, batch(processor, ROWS)))
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_a_connector_of_another_depth_is_saved_and_loaded(depth: int, tmp_path: Path) -> None:
+    model = tiny_model(tiny_config(connector_depth=depth))
+    model.save_pretrained(tmp_path)
+    loaded = VirtueModel.from_pretrained(tmp_path)
+    assert loaded.config.connector_depth == depth
+    assert loaded.state_dict().keys() == model.state_dict().keys()
+    assert all(torch.equal(loaded.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_a_checkpoint_that_says_no_depth_has_two_linear_layers(tmp_path: Path) -> None:
+    model = tiny_model()
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    fields = json.loads(path.read_text())
+    del fields["connector_depth"]
+    path.write_text(json.dumps(fields))
+    loaded = VirtueModel.from_pretrained(tmp_path)
+    names = {name for name in loaded.state_dict() if name.startswith("connector.")}
+    layers = ("conv", "mlp.0", "mlp.2")
+    assert names == {f"connector.{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
+    assert torch.equal(loaded.connector.mlp[2].weight, model.connector.mlp[2].weight)
 
 
 def test_loading_brings_back_what_no_file_holds(tmp_path: Path) -> None:

@@ -69,6 +69,27 @@ def test_connector_summarises_cells_row_by_row() -> None:
     assert tokens.view(-1).tolist() == [2.5, 4.5, 10.5, 12.5]
 
 
+@pytest.mark.parametrize(
+    ("depth", "shapes"), [(1, {0: (8, 4)}), (2, {0: (4, 4), 2: (8, 4)}), (3, {0: (4, 4), 2: (4, 4), 4: (8, 4)})]
+)
+def test_the_connector_is_as_deep_as_asked(depth: int, shapes: dict[int, tuple[int, int]]) -> None:
+    connector = Connector(channels=4, stride=2, hidden_size=8, depth=depth)
+    state = {name: tuple(tensor.shape) for name, tensor in connector.state_dict().items() if name.startswith("mlp.")}
+    assert state == {f"mlp.{place}.weight": shape for place, shape in shapes.items()} | {
+        f"mlp.{place}.bias": shape[:1] for place, shape in shapes.items()
+    }
+    assert connector(torch.zeros(3, 4, 6, 6)).shape == (3, 9, 8)
+
+
+def test_one_linear_layer_is_the_convolution_through_it() -> None:
+    connector = Connector(channels=2, stride=2, hidden_size=3, depth=1)
+    features = torch.randn(1, 2, 4, 4)
+    with torch.no_grad():
+        cells = connector.conv(features).flatten(2)[0].T  # (4, 2)
+        expected = cells @ connector.mlp[0].weight.T + connector.mlp[0].bias
+        assert torch.allclose(connector(features)[0], expected, atol=1e-6)
+
+
 def test_rows_are_cut_to_their_longest_list_of_points() -> None:
     some = prompts(CLICK, TWO_CLICKS, CLICK).rows(torch.tensor([0, 2]))
     assert some.points.tolist() == [[[10, 20]], [[10, 20]]]

@@ -8,6 +8,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from virtue.model import VirtueModel
+from virtue.model.segmentation import Connector
 from virtue.scenes.region_captions import Elements, region_caption
 from virtue.scenes.vocabulary import (
     OBJECTS,
@@ -19,7 +20,14 @@ from virtue.scenes.vocabulary import (
     noun_phrase,
 )
 from virtue.templates import END_TOKEN, IMAGE_TOKEN
-from virtue.training.architecture import VOCABULARY, nano_config, nano_model, nano_processor, nano_tokenizer
+from virtue.training.architecture import (
+    VOCABULARY,
+    nano_config,
+    nano_model,
+    nano_processor,
+    nano_tokenizer,
+    start_connector,
+)
 
 
 def captions() -> Iterator[str]:
@@ -66,6 +74,15 @@ def test_weights_start_at_the_scale_of_their_layers_width(model: VirtueModel) ->
     assert isinstance(connector, nn.Linear)
     assert float(connector.weight.detach().std()) == pytest.approx(64**-0.5, rel=0.1)
     assert float(model.get_input_embeddings().weight.detach().std()) == pytest.approx(0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_a_connector_starts_with_the_mean_of_its_cells(stride: int) -> None:
+    connector = Connector(channels=3, stride=stride, hidden_size=5)
+    start_connector(connector)
+    cells = torch.randn(2, 3, 4, 4)
+    expected = nn.functional.avg_pool2d(cells, stride)
+    torch.testing.assert_close(connector.conv(cells), expected)
 
 
 def test_weights_that_end_a_branch_start_smaller_the_deeper_the_network_is(model: VirtueModel) -> None:

@@ -324,6 +324,18 @@ def test_pictures_are_read_as_the_embedder_would(processor: VirtueProcessor, rul
     torch.testing.assert_close(unit(states[:, -1]), expected, rtol=0, atol=1e-5)
 
 
+def test_pictures_without_segmentation_tokens_are_read_as_the_embedder_would(processor: VirtueProcessor) -> None:
+    model: VirtueModel = tiny_model(tiny_config())
+    inputs = processor.image_inputs([picture(90, 70)])
+    count = processor.image_token_counts(inputs["image_grid_thw"])
+    tokens = processor.text_inputs([processor.render(Item(image=picture(90, 70)))], count)
+    with torch.no_grad():
+        features = model.encode_images(**inputs)
+        expected = model.embed(tokens["input_ids"], tokens["attention_mask"], features, torch.tensor([0]))
+        states = read_images(model, torch.stack(features.visual), features.grids[0], torch.zeros(1, 0, WIDTH))
+    torch.testing.assert_close(unit(states[:, -1]), expected, rtol=0, atol=1e-5)
+
+
 def test_texts_are_embedded_as_the_embedder_would(processor: VirtueProcessor) -> None:
     model: VirtueModel = tiny_model(tiny_config())
     texts = ["a dog", "a small cat to the left of a house", "b"]

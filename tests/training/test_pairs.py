@@ -195,6 +195,12 @@ def test_pictures_are_read_when_pixels_are_wanted(processor: VirtueProcessor, ba
     assert batches(6).grid == batch.grid == batch.pictures.grid
 
 
+def test_scenes_are_of_the_sizes_asked_for_in_turn(processor: VirtueProcessor) -> None:
+    batches = Batches(processor, 1, ROWS, DISTRACTORS, seed=0, pixels=False)
+    batches.sizes = ((64, 96), (128, 32))
+    assert [tuple(batches(step).masks.shape[1:]) for step in range(3)] == [(96, 64), (32, 128), (96, 64)]
+
+
 def test_scenes_are_as_crowded_as_asked_for(processor: VirtueProcessor) -> None:
     for near in (0.0, 1.0):
         batch = Batches(processor, 2, ROWS, DISTRACTORS, seed=0, pixels=False, near=near)(0)

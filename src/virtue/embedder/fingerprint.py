@@ -13,8 +13,16 @@ from torch import Tensor
 
 from virtue.model import VirtueModel, VirtueProcessor
 
-# Where and how a model runs, not what it computes.
-_INCIDENTAL = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures", "trained_on")
+# Where and how a model runs, not what it computes; and a depth that the weights' names tell.
+_INCIDENTAL = (
+    "transformers_version",
+    "_name_or_path",
+    "dtype",
+    "torch_dtype",
+    "architectures",
+    "trained_on",
+    "connector_depth",
+)
 
 
 def fingerprint(model: VirtueModel, processor: VirtueProcessor) -> str:

@@ -208,7 +208,8 @@ def compose(
         return build(config, state, sources, dtype), _processor(folder, config)
     sam_config, weights = load_sam(sam)
     config = VirtueConfig(vlm_config=vlm_config, sam_config=sam_config, **settings)
-    connector = Connector(sam_config.mask_decoder_config.hidden_size, config.connector_stride, config.hidden_size)
+    channels = sam_config.mask_decoder_config.hidden_size
+    connector = Connector(channels, config.connector_stride, config.hidden_size, config.connector_depth)
     state |= {f"sam.{key}": tensor for key, tensor in weights.items()}
     state |= {f"connector.{key}": tensor for key, tensor in connector.state_dict().items()}
     return build(config, state, sources | {"sam": Path(sam)}, dtype), _processor(folder, config)
@@ -232,7 +233,9 @@ def save_released(model: VirtueModel, processor: VirtueProcessor, folder: str | 
     assert isinstance(config.vlm_config, PreTrainedConfig)
     if config.vlm_config.model_type != "qwen2_vl":
         raise CheckpointError(f"The authors' layout holds a qwen2_vl model, not {config.vlm_config.model_type}.")
-    expected = VirtueConfig.as_released() if config.sam_config is not None else {"position_rule": "released"}
+    expected: dict[str, Any] = {"position_rule": "released"}
+    if config.sam_config is not None:
+        expected = VirtueConfig.as_released() | {"connector_depth": 2}
     wrong = [key for key, value in expected.items() if getattr(config, key) != value]
     if wrong:
         raise CheckpointError(

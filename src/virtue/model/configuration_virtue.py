@@ -25,6 +25,7 @@ class VirtueConfig(PreTrainedConfig):
         vlm_config: Configuration of the vision-language model (Qwen2-VL, Qwen2.5-VL or Qwen3-VL).
         sam_config: Configuration of the `Sam2Model`, or None for an embedder without a segmentation stream (VLM2Vec).
         connector_stride: Side, in cells of SAM-2's feature map, of the square that one segmentation token summarises.
+        connector_depth: Linear layers of the connector after its convolution.
         points_per_side: An image without a visual prompt gets a grid of this many positive points per side.
         template: Name of the text template the weights were trained on, a key of `virtue.templates.TEMPLATES`.
         position_rule: "image_frame" gives image tokens M-RoPE rows and columns and stands each segmentation token where
@@ -41,6 +42,7 @@ class VirtueConfig(PreTrainedConfig):
     vlm_config: dict[str, Any] | PreTrainedConfig | None = None
     sam_config: dict[str, Any] | PreTrainedConfig | None = None
     connector_stride: int = 4
+    connector_depth: int = 2
     points_per_side: int = 3
     template: str = "virtue"
     position_rule: str = "image_frame"
@@ -85,7 +87,7 @@ class VirtueConfig(PreTrainedConfig):
             raise ValueError(f'position_rule is "image_frame" or "released", not {self.position_rule!r}.')
         if self.template not in TEMPLATES:
             raise ValueError(f"template is one of {', '.join(TEMPLATES)}, not {self.template!r}.")
-        for name in ("points_per_side", "connector_stride"):
+        for name in ("points_per_side", "connector_stride", "connector_depth"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is at least 1, not {getattr(self, name)}.")
 

@@ -70,7 +70,7 @@ class VirtueModel(PreTrainedModel):
             assert isinstance(config.sam_config, Sam2Config)
             self.sam = build_sam(config.sam_config)
             channels = config.sam_config.mask_decoder_config.hidden_size
-            self.connector = Connector(channels, config.connector_stride, config.hidden_size)
+            self.connector = Connector(channels, config.connector_stride, config.hidden_size, config.connector_depth)
         self.post_init()
 
     @classmethod

@@ -56,12 +56,20 @@ class SamPrompts:
 
 
 class Connector(nn.Module):
-    """SAM-2's feature map to segmentation tokens in the language model's width."""
+    """SAM-2's feature map to segmentation tokens in the language model's width.
 
-    def __init__(self, channels: int, stride: int, hidden_size: int) -> None:
+    Args:
+        channels: C of the map.
+        stride: Side of the square of cells that becomes one token.
+        hidden_size: D.
+        depth: Linear layers after the convolution, GELU between them; all but the last keep the channels.
+    """
+
+    def __init__(self, channels: int, stride: int, hidden_size: int, depth: int = 2) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, kernel_size=stride, stride=stride)
-        self.mlp = nn.Sequential(nn.Linear(channels, channels), nn.GELU(), nn.Linear(channels, hidden_size))
+        inner = [layer for _ in range(depth - 1) for layer in (nn.Linear(channels, channels), nn.GELU())]
+        self.mlp = nn.Sequential(*inner, nn.Linear(channels, hidden_size))
 
     def forward(self, features: Tensor) -> Tensor:
         """Map F_s (R, C, h, w) to H_s (R, S, D), row-major over the map."""

@@ -19,6 +19,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from virtue.model import VirtueConfig, VirtueModel, VirtueProcessor
 from virtue.model.sam_weights import config_from_meta
+from virtue.model.segmentation import Connector
 from virtue.templates import END_TOKEN, IMAGE_TOKEN
 
 SAM_SIDE = 256
@@ -110,22 +111,28 @@ def nano_model(seed: int) -> VirtueModel:
     """The bundled model before training."""
     torch.manual_seed(seed)
     model = VirtueModel(nano_config())
-    depths = {"sam": 11, "vlm.visual": 6, "vlm.language_model": 5, "connector": 1}
+    depths = {"sam": 11, "vlm.visual": 6, "vlm.language_model": 5}
     with torch.no_grad():
         for prefix, depth in depths.items():
             _scale_to_width(model.get_submodule(prefix), depth)
+        start_connector(model.get_submodule("connector"))
         embeddings = model.get_input_embeddings()
         assert isinstance(embeddings, nn.Embedding)
         nn.init.normal_(embeddings.weight, std=0.5)
         for layer in model.get_submodule("sam").modules():
             if isinstance(layer, nn.Embedding):  # as loud as the positions they are added to
                 nn.init.normal_(layer.weight, std=0.8)
-        connector = model.connector
-        assert connector is not None
-        nn.init.dirac_(connector.conv.weight[..., :1, :1])
-        mean = connector.conv.weight[..., :1, :1].expand_as(connector.conv.weight) / model.config.connector_stride**2
-        connector.conv.weight.copy_(mean.clone())
     return model
+
+
+@torch.no_grad()
+def start_connector(connector: nn.Module) -> None:
+    """Start a connector at the scale of its widths; its convolution, where there is one, as the mean of its cells."""
+    _scale_to_width(connector, 1)
+    if isinstance(connector, Connector):
+        kernel = connector.conv.weight
+        nn.init.dirac_(kernel[..., :1, :1])
+        kernel.copy_(kernel[..., :1, :1].expand_as(kernel) / kernel[0, 0].numel())
 
 
 def _scale_to_width(module: nn.Module, depth: int) -> None:

@@ -20,6 +20,8 @@ Letters: N images, R region rows, M region texts, T image texts or image tokens,
 K object classes.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -116,6 +118,29 @@ class Learner(nn.Module):
         tokens = ideal_tokens(self.codes.shown, class_shares(batch.everything, batch.grid))
         return tokens + self.codes.place[batch.place].unsqueeze(1)
 
+    def segment(self, pictures: Pictures, visual: Tensor) -> ImageFeatures:
+        """What segmentation tokens are made from: SAM-2's maps, and nothing of the image tokens (N, T, D)."""
+        del visual
+        assert self.model.sam is not None
+        with torch.no_grad():
+            maps = encode_sam_map(self.model.sam, pictures.sam_pixels())
+        return ImageFeatures((), (), segmentation=maps.float())
+
+    def read(self, batch: Batch, visual: Tensor, segmentation: Tensor) -> tuple[Tensor, Tensor]:
+        """Let the language model read the region rows and then the whole pictures.
+
+        Args:
+            batch: Of one process.
+            visual: Image tokens of the pictures, (N, T, D).
+            segmentation: Segmentation tokens of the rows and of the pictures, (R + N, S, D).
+
+        Returns:
+            Final hidden states of their image tokens, (R + N, T, D), and their embeddings, (R + N, D).
+        """
+        own = torch.arange(len(batch.place), device=visual.device)
+        states = read_images(self.model, visual[torch.cat([batch.region_image, own])], batch.grid, segmentation)
+        return states[:, segmentation.shape[1] : -1], unit(states[:, -1])
+
 
 def contrastive_losses(learner: Learner, batch: Batch, temperature: float, ideal: float) -> dict[str, Tensor]:
     """Loss terms of one step.
@@ -134,11 +159,8 @@ def contrastive_losses(learner: Learner, batch: Batch, temperature: float, ideal
     visual = learner.ideal_image_tokens(batch)
     if ideal < 1:
         assert batch.pictures is not None
-        assert model.sam is not None
         seen = learner.see(batch.pictures).float()
-        with torch.no_grad():
-            segmentation = encode_sam_map(model.sam, batch.pictures.sam_pixels())
-        features = ImageFeatures((), (), segmentation=segmentation.float())
+        features = learner.segment(batch.pictures, seen)
         with torch.autocast(own.device.type, enabled=False):  # as `segmenter` has it
             real_region = model.segmentation_tokens(features, batch.region_image, batch.region_prompts)
             real_image = model.segmentation_tokens(features, own, batch.image_prompts)
@@ -147,12 +169,11 @@ def contrastive_losses(learner: Learner, batch: Batch, temperature: float, ideal
         region_tokens = _mixed(real_region, region_tokens, ideal)
         grid_tokens = _mixed(real_image, grid_tokens, ideal)
         visual = _mixed(seen, visual, ideal)
-    index = torch.cat([batch.region_image, own])
-    states = read_images(model, visual[index], batch.grid, torch.cat([region_tokens, grid_tokens]))
-    hidden = states[: len(region_tokens), region_tokens.shape[1] : -1]  # the image tokens, (R, T, D)
+    states, rows = learner.read(batch, visual, torch.cat([region_tokens, grid_tokens]))
+    hidden = states[: len(region_tokens)]  # (R, T, D)
     terms["token_pairs"] = 0.5 * heads.token_loss(hidden, pairs_in_cells(batch))
     terms["token_layers"] = 0.5 * heads.token_loss(hidden, layers_in_cells(batch))
-    regions, pictures = unit(states[:, -1]).split([len(batch.region_image), len(own)])
+    regions, pictures = rows.split([len(batch.region_image), len(own)])
     region_texts = embed_texts(model, batch.region_texts)
     image_texts = embed_texts(model, batch.image_texts)
     terms["region"] = 0.5 * match_loss(regions, region_texts, batch.region_truth, temperature)
@@ -207,7 +228,7 @@ def read_images(model: VirtueModel, visual: Tensor, grid: tuple[int, int], segme
         model: Reads.
         visual: Image tokens of each row, (B, T, D).
         grid: Their rows and columns.
-        segmentation: (B, S, D).
+        segmentation: (B, S, D), of a square of cells, or none.
 
     Returns:
         (B, S + T + 1, D), the last of them the embedding before it is made a unit vector.
@@ -218,7 +239,7 @@ def read_images(model: VirtueModel, visual: Tensor, grid: tuple[int, int], segme
     hidden = torch.cat([segmentation.to(end.dtype), visual.to(end.dtype), end], dim=1)
     is_image = torch.arange(visual.shape[1] + 1, device=visual.device) < visual.shape[1]
     rule = POSITION_RULES[model.config.position_rule]
-    positions = rule(is_image, grid, model.config.segmentation_side).unsqueeze(1).expand(-1, len(visual), -1)
+    positions = rule(is_image, grid, math.isqrt(segmentation.shape[1])).unsqueeze(1).expand(-1, len(visual), -1)
     output = model.vlm.language_model(inputs_embeds=hidden, position_ids=positions, use_cache=False)
     states: Tensor = output.last_hidden_state
     return states

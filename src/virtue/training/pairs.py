@@ -8,7 +8,7 @@ Letters: N images, R region rows (an object pointed at), M region texts, T whole
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
@@ -128,7 +128,12 @@ class Batches:
         world: Processes.
         pixels: Whether the pictures are wanted.
         near: How crowded scenes are, as `render` takes it.
+
+    Attributes:
+        sizes: Width and height of the scenes of each step in turn.
     """
+
+    sizes: Sequence[tuple[int, int]] = SIZES
 
     def __init__(
         self,
@@ -149,7 +154,7 @@ class Batches:
         """The batch of a step."""
         rng = np.random.default_rng([self.seed, 2, step, self.rank])
         first = self.seed * 10_000_000 + (step * self.world + self.rank) * self.images
-        width, height = SIZES[step % len(SIZES)]
+        width, height = self.sizes[step % len(self.sizes)]
         scenes = [render(first + i, "train", width, height, self.near) for i in range(self.images)]
         chosen = self._choose([region_samples(scene, rng) for scene in scenes], rng)
         prompts = [self._prompt(scenes[i], sample, rng) for i, sample in chosen]
