@@ -8,8 +8,8 @@ digits        the same in hundredths of the picture, two digits each: a language
 roi           image tokens under the box: in each cell of the grid in which segmentation tokens stand, their mean where
               the box covers them, and how much of the cell it covers, through an MLP as deep as the connector's
 
-A stream says how a step's batch, its losses and a scene that is measured differ from the model's own. All but the first
-know no region but a box, so they are trained with (roughly drawn) boxes alone.
+A stream says how a step's batch, its losses and a scene that is measured differ from the model's own. All but the
+first know no region but a box, so all arms of this question, the first too, are trained with (roughly drawn) boxes.
 
 Letters: N pictures, R region rows, T image tokens, S segmentation tokens, D width.
 """

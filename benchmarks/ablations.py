@@ -57,7 +57,7 @@ def arguments() -> argparse.ArgumentParser:
     """The command's options."""
     parser = argparse.ArgumentParser(description="Ablations at nano's size.")
     parser.add_argument("--run", type=Path, help="folder of a run of `virtue train nano`, its first three stages done")
-    parser.add_argument("--results", type=Path, default=Path("ablations.jsonl"))
+    parser.add_argument("--results", type=Path, default=Path("runs/ablations.jsonl"))
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS), metavar="ARM")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=200)
@@ -72,6 +72,7 @@ def arguments() -> argparse.ArgumentParser:
 def work(options: argparse.Namespace) -> None:
     """Take one arm and seed after the other that nobody has done or is doing."""
     torch.set_num_threads(1)
+    options.results.parent.mkdir(parents=True, exist_ok=True)
     locks = options.results.with_suffix(".locks")
     locks.mkdir(parents=True, exist_ok=True)
     for seed in options.seeds:

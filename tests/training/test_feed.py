@@ -40,6 +40,15 @@ def test_nothing_is_drawn_before_it_is_asked_for() -> None:
     assert drawn == [3]
 
 
+def test_a_step_out_of_order_is_refused() -> None:
+    feed = Feed(square, STEPS, CPU, workers=0)
+    feed(2)
+    for step in (2, 4):
+        with pytest.raises(ValueError, match=f"step 3 is next, not {step}"):
+            feed(step)
+    assert int(feed(3)["step"]) == 3
+
+
 def test_batches_come_on_the_device() -> None:
     batch = Feed(square, STEPS, torch.device("meta"), workers=0)(0)
     assert {tensor.device.type for tensor in batch.values()} == {"meta"}

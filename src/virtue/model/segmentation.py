@@ -90,7 +90,7 @@ def build_sam(config: Sam2Config) -> Sam2Model:
 
 
 def encode_sam_image(sam: Sam2Model, pixel_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """SAM-2's image features, those for mask previews with them.
+    """SAM-2's image features, with the finer two that mask previews need.
 
     Args:
         sam: The segmentation model.

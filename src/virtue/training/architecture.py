@@ -1,8 +1,9 @@
 """The bundled model's shape: a VIRTUE of a few million parameters, its tokenizer and its starting weights.
 
 Everything is the full model made small: SAM-2 at 256 x 256 pixels with 64 channels (64 segmentation tokens), a
-Qwen2-VL of five layers (64 image tokens). Two choices are not just smaller. M-RoPE's base is 4, because a million
-leaves no phase between neighbouring tokens of an 8 x 8 picture, and relations are never learnt. And weights start at
+Qwen2-VL of five layers (64 image tokens). Three choices are not just smaller. M-RoPE's base is 4, because a million
+leaves no phase between neighbouring tokens of an 8 x 8 picture, and relations are never learnt. A segmentation token
+summarises 2 x 2 cells of the map, because 4 x 4 blur what lies in front of what. And weights start at
 the scale of their layer's width, because transformers' fixed 0.02 is far too small for 24 channels, and drowns what
 tells a box's corner from a click.
 """

@@ -1,11 +1,12 @@
 """Stages 2 to 4: the language model learns to read scenes, the vision tower to see them, and texts and regions meet.
 
-A model this small, shown pixels and captions from the start, stays on a plateau for hours: nothing can be read
-before something is seen, and nothing need be seen before something is read. *Ideal tokens* break the circle. They are
-fixed random codes of the truth: what a perfect segmenter would say of each of its cells (how much of it the pointed
-object covers, and what that is) and a perfect vision tower of each of its own. The language model learns to read them
-(stage 2) while the vision tower learns to say them (stage 3) and the segmenter learns to segment (stage 1); then the
-real streams take their place (stage 4), and the ideal tokens stay as one term among several.
+A model this small, shown pixels and captions from the start, stays on a plateau for hours: nothing can be read before
+something is seen, and nothing need be seen before something is read. *Ideal tokens* break the circle. They are fixed
+random codes of the truth: what a perfect segmenter would say of each of its cells (how much of it the pointed object
+covers, what that is, and what lies in front of it or behind) and a perfect vision tower of each of its own. The
+language model learns to read them (stage 2) while the vision tower learns to say them (stage 3) and the segmenter
+learns to segment (stage 1); then the real streams take their place (stage 4), and the ideal tokens stay as one term
+among several.
 
 Stages 2 and 4 minimise the same terms:
 
@@ -13,8 +14,9 @@ Stages 2 and 4 minimise the same terms:
 2. whole pictures against captions and short queries, both ways;
 3. heads, thrown away afterwards, that ask rows and texts alike what they say (object, place, relation to another
    object): one head for both sides is what makes them mean the same from the first step on;
-4. the relation head, asked of every image token after the language model: how does the pointed object stand to what
-   this token shows? Relations are learnt from many places at once or not for a long time.
+4. the relation head, asked of every image token after the language model: on which side does the pointed object stand
+   of what this token shows, and does it lie in front or behind? Relations are learnt from many places at once or not
+   for a long time.
 
 Letters: N images, R region rows, M region texts, T image texts or image tokens, S segmentation tokens, D width,
 K object classes.

@@ -26,10 +26,16 @@ class Feed:
     def __init__(self, draw: Callable[[int], Any], steps: int, device: torch.device, workers: int) -> None:
         self.draw, self.steps, self.device, self.workers = draw, steps, device, workers
         self._next: Iterator[Any] | None = None
+        self._expected = 0
 
     def __call__(self, step: int) -> Any:
-        """The batch of a step; after the first one asked for, they come in order."""
+        """The batch of a step.
+
+        Raises:
+            ValueError: If it does not follow the one asked for before.
+        """
         if self._next is None:
+            self._expected = step
             loader: DataLoader[Any] = DataLoader(
                 _Steps(self.draw, self.steps),
                 batch_size=None,
@@ -39,6 +45,9 @@ class Feed:
                 pin_memory=self.device.type == "cuda",
             )
             self._next = iter(loader)
+        if step != self._expected:
+            raise ValueError(f"Batches come in order: step {self._expected} is next, not {step}.")
+        self._expected += 1
         return to_device(next(self._next), self.device)
 
 

@@ -61,7 +61,7 @@ class Heads(nn.Module):
         return -(true * log).sum(1).div(true.sum(1).clamp(min=1)).mean()
 
     def token_loss(self, tokens: Tensor, pairs: Tensor) -> Tensor:
-        """Which object stands in which direction, asked of each image token, (R, T, D) and (R, T), -1 for no answer."""
+        """Which object stands in which relation, asked of each image token, (R, T, D) and (R, T), -1 for no answer."""
         return _said(self.pair(tokens).flatten(2).flatten(0, 1), pairs.flatten())
 
     def image_loss(self, embeddings: Tensor, present: Tensor, place: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Runs the recipe's stages, the first three side by side.
+"""Runs the recipe's stages, the first three side by side unless told to use one process.
 
 On a CPU two processes of one thread use two cores better than one process of two, because the models are small. A GPU
 is not kept busy by one stage either, and every stage on it has processes of its own that draw scenes. A child reports
@@ -22,6 +22,7 @@ from virtue.training.nano import (
     StageProgress,
     join_processes,
     keep_to,
+    prepare,
     read_processor,
     train_contrastive,
     train_reader,
@@ -52,6 +53,7 @@ def run_recipe(
     keep_to(plan, folder)
     read_processor(folder)
     if processes == 1:
+        prepare(device)
         train_segmenter(folder, plan, device, progress)
         train_reader(folder, plan, device, progress)
         train_tower(folder, plan, device, progress)
@@ -81,12 +83,14 @@ def _together(
             )
             for job in jobs
         ]
-        for worker in workers:
-            worker.start()
+        begun: list[Any] = []
         try:
+            for worker in workers:
+                worker.start()
+                begun.append(worker)
             _listen(reports, workers, progress)
         finally:
-            for worker in workers:
+            for worker in begun:
                 worker.terminate()
                 worker.join()
 
@@ -124,8 +128,7 @@ def _work(
     stage, rank, world = job
     parent = os.getppid()
     torch.set_num_threads(threads)
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")  # what is not in half precision is exact enough in TF32
+    prepare(device)
 
     def progress(*report: Any) -> None:
         if os.getppid() != parent:
