@@ -8,11 +8,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from virtue.evaluation.scenes import AXES, Report, interior_point, measure, visual_prompt
+from virtue.evaluation.scenes import Report, interior_point, measure, visual_prompt
 from virtue.prompts import AnyPrompt, Point, as_visual_prompt
 from virtue.scenes.captions import canonical_caption, caption_rng, region_samples
 from virtue.scenes.renderer import Scene, SceneObject, render, scenes
-from virtue.scenes.vocabulary import RELATIONS
+from virtue.scenes.vocabulary import RELATION_AXES, RELATIONS
 
 COUNT, SEED = 12, 5
 Vectors = NDArray[np.float32]
@@ -107,14 +107,14 @@ def test_who_knows_the_regions_gets_all_captions_right(known: Report, region: st
 
 
 def test_relations_are_counted_by_axis(known: Report, blind: Report) -> None:
-    assert known.relations["box"].keys() == AXES.keys()
+    assert known.relations["box"].keys() == RELATION_AXES.keys()
     assert {figure.mean for figure in known.relations["box"].values()} == {1}
     assert all(figure.mean == pytest.approx(1 / 4) for figure in blind.relations["mask"].values())
     asked = Counter(
         axis
         for scene in scenes("test", SEED, COUNT)
         for sample in region_samples(scene, caption_rng(scene))
-        for axis, phrases in AXES.items()
+        for axis, phrases in RELATION_AXES.items()
         if RELATIONS[sample.elements.relation] in phrases
     )
     whole = sum(known.relations["none"][axis].mean * count for axis, count in asked.items())

@@ -23,7 +23,6 @@ EXAMPLES = (
 )
 
 _REGIONS = {"box": "box", "point": "point", "mask": "mask", "none": "none", "crop": "the region, cropped"}
-_AXES = {"sideways": "left of, right of", "upright": "above, below", "depth": "in front of, behind"}
 _NOTHING = "–"  # noqa: RUF001 - a dash in a table
 
 
@@ -80,11 +79,14 @@ def measure(
 
 def sheets(report: Report) -> list[Sheet]:
     """The figures as four tables: captions of regions, their relations by axis, text to image, masks."""
+    from virtue.scenes.vocabulary import RELATION_AXES
+
     kinds = ("all", "object", "relation", "place")
     regions = [(name, *(str(report.accuracy[key][kind]) for kind in kinds)) for key, name in _REGIONS.items()]
     guesser = ("captions alone (a guesser)", f"{100 * report.guesser:.1f}", *[_NOTHING] * 3)
     relations = [
-        (name, *(str(report.relations[key].get(axis, _NOTHING)) for axis in _AXES)) for key, name in _REGIONS.items()
+        (name, *(str(report.relations[key].get(axis, _NOTHING)) for axis in RELATION_AXES))
+        for key, name in _REGIONS.items()
     ]
     precision = report.precision
     texts = (
@@ -95,7 +97,7 @@ def sheets(report: Report) -> list[Sheet]:
     masks = tuple((name, str(figure)) for name, figure in report.mask_overlap.items())
     return [
         Sheet(("visual prompt", "10-way accuracy", "objects", "relations", "places"), (*regions, guesser)),
-        Sheet(("relations", *_AXES.values()), tuple(relations)),
+        Sheet(("relations", *map(", ".join, RELATION_AXES.values())), tuple(relations)),
         Sheet((f"text to image, among {report.scenes:,}", "recall@1", "recall@10", "precision@10"), texts),
         Sheet(("mask drawn from a", "intersection over union"), masks),
     ]

@@ -4,9 +4,10 @@
    deep inside it, by its mask and cut out of the picture, embeds the picture whole, and asks the segmenter for masks.
 2. All texts are embedded, each distinct one once.
 3. The counting, by `metrics`. *Ten-way accuracy* takes SCaR's question: is the true caption nearer to the pointed-at
-   object than the nine distractors are? Within one kind of swap it is four-way. *Recall* looks for each picture by its
-   caption among all pictures, *precision* for every object by its name, alone and with a place. *Mask overlap* is the
-   mean intersection over union, in source pixels, of every object's mask with the segmenter's.
+   object than the nine distractors are? Within one kind of swap it is four-way, and among relations it is told by axis
+   too. *Recall* looks for each picture by its caption among all pictures, *precision* for every object by its name,
+   alone and with a place. *Mask overlap* is the mean intersection over union, in source pixels, of every object's mask
+   with the segmenter's.
 
 A scene asks about each of its objects that stands in a relation to another. Standard errors are over scenes, or over
 queries for precision. `Guesser`, which reads the captions and never sees the picture, says how much words give away.
@@ -29,11 +30,10 @@ from virtue.scenes.captions import canonical_caption, caption_rng, region_sample
 from virtue.scenes.guesser import Guesser
 from virtue.scenes.region_captions import KINDS, RegionSample
 from virtue.scenes.renderer import Scene, SceneObject, scenes
-from virtue.scenes.vocabulary import RELATIONS, noun_phrase
+from virtue.scenes.vocabulary import RELATION_AXES, RELATIONS, noun_phrase
 
 PROMPTS = ("box", "point", "mask")
 REGIONS = (*PROMPTS, "none", "crop")
-AXES = {"sideways": ("left of", "right of"), "upright": ("above", "below"), "depth": ("in front of", "behind")}
 FIRST = 10
 
 Progress = Callable[[int, int], None]
@@ -51,8 +51,8 @@ class Report:
         regions: How many pointed-at objects were asked about.
         accuracy: By how the region was shown ("box", "point", "mask", "none", "crop"), then "all" for ten-way accuracy
             and "object", "relation", "place" for four-way accuracy within a kind of swap.
-        relations: By region, then by axis (a key of `AXES`), the four-way accuracy of its relations; an axis that
-            nothing was asked of is left out.
+        relations: By region, then by axis (a key of `RELATION_AXES`), the four-way accuracy of its relations; an axis
+            that nothing was asked of is left out.
         recall: Text to image with whole captions, "1" and "10".
         precision: Text to image with short queries, "object" ("a dog") and "object and place" ("a dog on a beach").
         mask_overlap: Of the segmenter's masks with the true ones, by visual prompt.
@@ -220,7 +220,7 @@ def _relations(scores: dict[str, NDArray[np.float32]], seen: list[_Seen]) -> dic
     said = np.array([RELATIONS[sample.elements.relation] for one in seen for sample in one.samples])
     figures: dict[str, dict[str, Figure]] = {}
     for region, own in scores.items():
-        rows = {axis: np.isin(said, phrases) for axis, phrases in AXES.items()}
+        rows = {axis: np.isin(said, phrases) for axis, phrases in RELATION_AXES.items()}
         figures[region] = {
             axis: mean_over_groups(first_is_best(own[there][:, columns]), numbers[there])
             for axis, there in rows.items()

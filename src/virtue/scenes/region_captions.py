@@ -31,6 +31,7 @@ from virtue.scenes.vocabulary import (
     OBJECTS,
     PLACE_WORDINGS,
     PLACES,
+    RELATION_AXES,
     RELATION_WORDINGS,
     RELATIONS,
     held_out_objects,
@@ -45,7 +46,6 @@ Kind = Literal["object", "relation", "place"]
 Wordings = Literal["canonical", "varied"]
 
 KINDS: tuple[Kind, ...] = ("object",) * 3 + ("relation",) * 3 + ("place",) * 3
-_AXES = (("left of", "right of"), ("above", "below"), ("in front of", "behind"))
 _FORMS = (
     "{object} {relation} {other} {place}",
     "{object} {relation} {other}, {place}",
@@ -152,7 +152,7 @@ def _any(choices: Sequence[str], rng: np.random.Generator) -> str:
 
 def _choose_relation(said: list[Relation], rng: np.random.Generator) -> Relation:
     """A random relation, each axis (sideways, up and down, depth) as likely as the others where there is a choice."""
-    axes = [[relation for relation in said if relation[1] in axis] for axis in _AXES]
+    axes = [[relation for relation in said if relation[1] in axis] for axis in RELATION_AXES.values()]
     axes = [axis for axis in axes if axis]
     axis = axes[int(rng.integers(len(axes)))]
     return axis[int(rng.integers(len(axis)))]

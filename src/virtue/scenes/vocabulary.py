@@ -40,6 +40,9 @@ OBJECTS: tuple[ObjectWord, ...] = tuple(ObjectWord(entry["name"], entry["article
 PLACES: tuple[str, ...] = tuple(_WORDS["places"])
 RELATIONS: tuple[str, ...] = tuple(entry["phrase"] for entry in _WORDS["relations"])
 
+RELATION_AXES = {"sideways": ("left of", "right of"), "upright": ("above", "below"), "depth": ("in front of", "behind")}
+"""The two opposite relations of each axis."""
+
 _OPPOSITES: dict[str, str] = {entry["phrase"]: entry["opposite"] for entry in _WORDS["relations"]}
 _OBJECT_IDS = {word.name: index for index, word in enumerate(OBJECTS)}
 _PLACE_IDS = {place: index for index, place in enumerate(PLACES)}
