@@ -12,16 +12,11 @@ from PIL import Image
 
 from virtue.embedder import Embedder
 from virtue.evaluation.metrics import first_is_best, recall_at
+from virtue.evaluation.scenes import COLUMNS
 from virtue.scenes.captions import canonical_caption, caption_rng, region_samples
-from virtue.scenes.region_captions import KINDS
 from virtue.scenes.renderer import render
 
 WAYS = ("box", "point", "mask", "none")
-COLUMNS = {
-    "all": list(range(len(KINDS) + 1)),
-    **{kind: [0, *(i for i, own in enumerate(KINDS, 1) if own == kind)] for kind in KINDS},
-}
-"""Which of a region's ten captions are compared: all, or the true one with the distractors of one kind."""
 
 
 def measured(

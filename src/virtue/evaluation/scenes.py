@@ -34,6 +34,12 @@ from virtue.scenes.vocabulary import RELATION_AXES, RELATIONS, noun_phrase
 
 PROMPTS = ("box", "point", "mask")
 REGIONS = (*PROMPTS, "none", "crop")
+COLUMNS: dict[str, list[int]] = {
+    "all": list(range(len(KINDS) + 1)),
+    **{kind: [0, *(i for i, own in enumerate(KINDS, 1) if own == kind)] for kind in KINDS},
+}
+"""Which of the ten captions are compared: all, or the true one with the distractors of one kind."""
+
 FIRST = 10
 
 Progress = Callable[[int, int], None]
@@ -208,15 +214,13 @@ def _scores(embedder: Embedder, seen: list[_Seen]) -> dict[str, NDArray[np.float
 def _accuracy(scores: dict[str, NDArray[np.float32]], seen: list[_Seen]) -> dict[str, dict[str, Figure]]:
     numbers = _scene_numbers(seen)
     return {
-        region: {
-            kind: mean_over_groups(first_is_best(own[:, columns]), numbers) for kind, columns in _columns().items()
-        }
+        region: {kind: mean_over_groups(first_is_best(own[:, columns]), numbers) for kind, columns in COLUMNS.items()}
         for region, own in scores.items()
     }
 
 
 def _relations(scores: dict[str, NDArray[np.float32]], seen: list[_Seen]) -> dict[str, dict[str, Figure]]:
-    numbers, columns = _scene_numbers(seen), _columns()["relation"]
+    numbers, columns = _scene_numbers(seen), COLUMNS["relation"]
     said = np.array([RELATIONS[sample.elements.relation] for one in seen for sample in one.samples])
     figures: dict[str, dict[str, Figure]] = {}
     for region, own in scores.items():
@@ -232,14 +236,6 @@ def _relations(scores: dict[str, NDArray[np.float32]], seen: list[_Seen]) -> dic
 def _scene_numbers(seen: list[_Seen]) -> NDArray[np.int64]:
     """Which scene each region asked about is of, (R,)."""
     return np.repeat(np.arange(len(seen)), [len(one.samples) for one in seen])
-
-
-def _columns() -> dict[str, list[int]]:
-    """Which of the ten captions are compared: all, or the true one with the distractors of one kind."""
-    columns = {"all": list(range(len(KINDS) + 1))}
-    for kind in KINDS:
-        columns[kind] = [0, *(i for i, own in enumerate(KINDS, 1) if own == kind)]
-    return columns
 
 
 def _recall(embedder: Embedder, seen: list[_Seen]) -> dict[str, Figure]:
