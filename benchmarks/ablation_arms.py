@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from virtue.embedder import Embedder
 from virtue.model import VirtueProcessor
-from virtue.model.processing_virtue import SAM_MEAN, SAM_STD
+from virtue.model.processing_virtue import SAM_MEAN, SAM_STD, normalized
 from virtue.scenes.region_captions import Elements, RegionSample
 from virtue.templates import TEMPLATES
 from virtue.training.architecture import nano_config, nano_model, start_connector
@@ -29,7 +29,7 @@ from virtue.training.contrastive import Learner, contrastive_losses
 from virtue.training.loop import Schedule, train
 from virtue.training.nano import COLD, HOT, IDEAL, Plan, attend_plainly, has_half, read_processor
 from virtue.training.pairs import SIZES, Batch, Batches
-from virtue.training.pictures import Pictures
+from virtue.training.pictures import PictureBytes
 from virtue.training.runs import Run
 
 SQUARE = ((256, 256),)
@@ -221,11 +221,11 @@ class TwiceNormalized(Batches):
         """The batch of a step."""
         batch = super().__call__(step)
         assert batch.pictures is not None
-        own = {each.name: getattr(batch.pictures, each.name) for each in fields(Pictures)}
+        own = {each.name: getattr(batch.pictures, each.name) for each in fields(PictureBytes)}
         return replace(batch, pictures=TwicePictures(**own))
 
 
-class TwicePictures(Pictures):
+class TwicePictures(PictureBytes):
     """Pictures whose pixels for SAM-2 are those of a processor with `double_normalization`."""
 
     def sam_pixels(self) -> Tensor:
@@ -234,9 +234,3 @@ class TwicePictures(Pictures):
         once = normalized(self.seen.permute(0, 3, 1, 2).float() / 255, self.mean, self.std)
         resized = functional.interpolate(once, (side, side), mode="bilinear", align_corners=False, antialias=True)
         return normalized(resized, SAM_MEAN, SAM_STD)
-
-
-def normalized(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Pixels (N, 3, H, W) less a channel's mean, over its standard deviation."""
-    shift, scale = (torch.tensor(each).view(1, 3, 1, 1) for each in (mean, std))
-    return (pixels - shift) / scale

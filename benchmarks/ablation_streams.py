@@ -39,7 +39,7 @@ from virtue.scenes.renderer import Scene, SceneObject
 from virtue.templates import END_TOKEN, IMAGE_TOKEN, vlm2vec
 from virtue.training.contrastive import Learner, unit
 from virtue.training.pairs import LENGTH, Batch, Batches
-from virtue.training.pictures import Pictures
+from virtue.training.pictures import PictureBytes
 
 Vectors = NDArray[np.float32]
 Look = Callable[[Embedder, Image.Image, Sequence[SceneObject]], dict[str, Vectors]]
@@ -103,7 +103,7 @@ class CropBatches(BoxBatches):
         """The batch of a step."""
         batch = super().__call__(step)
         cut = [cut_out(Image.fromarray(scene.image), box) for scene, box in self.shown]
-        crops = Pictures.of([np.asarray(picture) for picture in cut], self.processor)
+        crops = PictureBytes.of([np.asarray(picture) for picture in cut], self.processor)
         own = batch.pictures
         assert own is not None
         everything, boxes = batch.everything, [box for _, box in self.shown]
@@ -259,7 +259,7 @@ def covered(boxes: Tensor, grid: tuple[int, int]) -> Tensor:
 class Unguided(Learner):
     """Learns without segmentation tokens, ideal or real."""
 
-    def segment(self, pictures: Pictures, visual: Tensor) -> ImageFeatures:
+    def segment(self, pictures: PictureBytes, visual: Tensor) -> ImageFeatures:
         """Nothing."""
         return ImageFeatures(tuple(visual), ())
 
@@ -308,7 +308,7 @@ class WordLearner(Unguided):
 class RoiLearner(Learner):
     """Learns to pool its own image tokens."""
 
-    def segment(self, pictures: Pictures, visual: Tensor) -> ImageFeatures:
+    def segment(self, pictures: PictureBytes, visual: Tensor) -> ImageFeatures:
         """The image tokens where they stand."""
         return ImageFeatures((), (), segmentation=as_map(visual, pictures.grid))
 

@@ -6,7 +6,7 @@ from PIL import Image
 from tests.tiny import picture, tiny_config, tiny_processor
 from virtue.model import VirtueProcessor
 from virtue.training.pairs import SIZES
-from virtue.training.pictures import Pictures
+from virtue.training.pictures import PictureBytes
 
 
 def drawn(width: int, height: int) -> list[Image.Image]:
@@ -15,8 +15,8 @@ def drawn(width: int, height: int) -> list[Image.Image]:
     return [picture(width, height), Image.fromarray(noise)]
 
 
-def read(images: list[Image.Image], processor: VirtueProcessor) -> Pictures:
-    return Pictures.of([np.asarray(image) for image in images], processor)
+def read(images: list[Image.Image], processor: VirtueProcessor) -> PictureBytes:
+    return PictureBytes.of([np.asarray(image) for image in images], processor)
 
 
 @pytest.mark.parametrize(("width", "height"), [*sorted(set(SIZES)), (70, 110)])

@@ -14,6 +14,7 @@ from virtue.scenes.vocabulary import OBJECTS, object_id
 from virtue.training.codes import FRONT_WEIGHT, front_loss, front_tokens, ideal_tokens, pointed_shares
 from virtue.training.meetings import CROWDED, Meetings
 from virtue.training.pairs import everywhere
+from virtue.training.pictures import sam_pixels
 from virtue.training.segmenter import (
     SegmentationBatch,
     SegmentationBatches,
@@ -93,23 +94,23 @@ def test_a_batch_is_what_its_scenes_show(processor: VirtueProcessor, batch: Segm
     assert torch.equal(batch.meetings.rows, meetings.rows)
     assert torch.equal(batch.meetings.theirs, meetings.theirs)
     plain = [Image.fromarray(scene.image) for scene in scenes]
-    assert torch.equal(batch.pictures.sam_pixels(), processor.image_inputs(plain)["sam_pixel_values"])
+    assert torch.equal(sam_pixels(batch.pictures), processor.image_inputs(plain)["sam_pixel_values"])
     assert len(batch.prompts.points) == len(things)
 
 
 def test_a_batch_follows_from_seed_and_step(processor: VirtueProcessor, batch: SegmentationBatch) -> None:
     again = SegmentationBatches(processor, images=2, seed=0)(step=3)
-    assert torch.equal(again.pictures.segmented, batch.pictures.segmented)
+    assert torch.equal(again.pictures, batch.pictures)
     assert torch.equal(again.prompts.points, batch.prompts.points)
     for seed, step in ((0, 4), (1, 3)):
         other = SegmentationBatches(processor, images=2, seed=seed)(step)
-        assert not torch.equal(other.pictures.segmented[0], batch.pictures.segmented[0])
+        assert not torch.equal(other.pictures[0], batch.pictures[0])
 
 
 def test_decode_gives_the_features_and_masks_of_the_finished_model(batch: SegmentationBatch) -> None:
     prompts, rows = batch.prompts, batch.rows
     segmenter = tiny_segmenter()
-    maps = encode_sam_image(segmenter.sam, batch.pictures.sam_pixels())
+    maps = encode_sam_image(segmenter.sam, sam_pixels(batch.pictures))
     for row in range(len(rows)):
         one = torch.tensor([row])
         own = tuple(level[rows[one]] for level in maps)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from tests.tiny import picture, tiny_config, tiny_model
 from virtue.model import VirtueProcessor
-from virtue.training.pictures import Pictures
+from virtue.training.pictures import PictureBytes
 from virtue.training.vision import image_tokens
 
 SIZES = [(256, 256), (320, 240), (240, 320)]
@@ -17,11 +17,11 @@ def tower() -> nn.Module:
     return visual
 
 
-def pictures(processor: VirtueProcessor, width: int, height: int) -> Pictures:
-    return Pictures.of([np.asarray(picture(width, height, seed)) for seed in range(3)], processor)
+def pictures(processor: VirtueProcessor, width: int, height: int) -> PictureBytes:
+    return PictureBytes.of([np.asarray(picture(width, height, seed)) for seed in range(3)], processor)
 
 
-def one_by_one(visual: nn.Module, shown: Pictures) -> Tensor:
+def one_by_one(visual: nn.Module, shown: PictureBytes) -> Tensor:
     """The tokens that transformers gives, (N, T, D)."""
     grid, patches = shown.patch_grid[:1], shown.patches().chunk(len(shown))
     return torch.stack([visual(own, grid_thw=grid).pooler_output for own in patches])

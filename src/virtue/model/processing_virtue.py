@@ -311,7 +311,7 @@ class VirtueProcessor(ProcessorMixin):
     def _sam_pixels(self, image: Image.Image) -> Tensor:
         """(1, 3, size, size): the source picture as SAM-2 was trained to see it, aspect ignored."""
         pixels = torch.from_numpy(np.array(self.at_sam_size(image))).permute(2, 0, 1).unsqueeze(0).float() / 255
-        return _normalize(pixels, SAM_MEAN, SAM_STD)
+        return normalized(pixels, SAM_MEAN, SAM_STD)
 
     def at_sam_size(self, image: Image.Image) -> Image.Image:
         """The picture at SAM-2's size, aspect ignored."""
@@ -323,11 +323,11 @@ class VirtueProcessor(ProcessorMixin):
         processor = self.image_processor
         frame = self.config.sam_image_size
         pixels = torch.from_numpy(np.array(shrunk)).permute(2, 0, 1).unsqueeze(0).float() / 255
-        pixels = _normalize(pixels, processor.image_mean, processor.image_std)
+        pixels = normalized(pixels, processor.image_mean, processor.image_std)
         pixels = torch.nn.functional.interpolate(
             pixels, size=(frame, frame), mode="bilinear", align_corners=False, antialias=True
         )
-        return _normalize(pixels, SAM_MEAN, SAM_STD)
+        return normalized(pixels, SAM_MEAN, SAM_STD)
 
     def _expand(self, ids: list[int], count: int) -> list[int]:
         """A row with its picture's one image token repeated `count` times."""
@@ -347,8 +347,11 @@ class VirtueProcessor(ProcessorMixin):
 _HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
 
 
-def _normalize(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    return (pixels - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
+def normalized(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Pixels (N, 3, H, W) less each channel's mean, over its standard deviation."""
+    shift, scale = (torch.tensor(each, device=pixels.device).view(1, 3, 1, 1) for each in (mean, std))
+    result: Tensor = (pixels - shift) / scale
+    return result
 
 
 def _mask_logits(mask: np.ndarray, side: int) -> Tensor:

@@ -45,6 +45,20 @@ class IdealCodes(nn.Module):
         for name, count in counts.items():
             self.register_buffer(name, CODE_STD * torch.randn(count, width, generator=generator))
 
+    def region_tokens(self, shares: Tensor, signs: Tensor) -> Tensor:
+        """What segmentation tokens of a pointed object should say, (B, T, D).
+
+        Args:
+            shares: `pointed_shares`, (B, K + 1, h, w).
+            signs: `Meetings.signs`, (B, h, w).
+        """
+        return ideal_tokens(self.pointed, shares) + front_tokens(self.front, signs)
+
+    def region_loss(self, tokens: Tensor, shares: Tensor, signs: Tensor) -> Tensor:
+        """How far segmentation tokens of a pointed object (B, T, D) are from what they should say."""
+        said = token_loss(tokens, self.pointed, shares, front_tokens(self.front, signs))
+        return said + FRONT_WEIGHT * front_loss(tokens - ideal_tokens(self.pointed, shares), self.front, signs)
+
 
 def pointed_shares(masks: Tensor, classes: Tensor, side: int) -> Tensor:
     """How much of each cell one object covers, the last class nothing: masks (B, H, W) to (B, K + 1, side, side)."""

@@ -35,17 +35,14 @@ from virtue.model.segmentation import encode_sam_map
 from virtue.scenes.renderer import CONE
 from virtue.scenes.vocabulary import OBJECTS, relation_id
 from virtue.training.codes import (
-    FRONT_WEIGHT,
     class_shares,
-    front_loss,
-    front_tokens,
     ideal_tokens,
     pointed_shares,
     token_loss,
 )
 from virtue.training.heads import Heads
 from virtue.training.pairs import Batch
-from virtue.training.pictures import Pictures
+from virtue.training.pictures import PictureBytes
 from virtue.training.vision import image_tokens
 
 DIRECTIONS = ("left of", "right of", "above", "below")
@@ -76,7 +73,7 @@ class Learner(nn.Module):
             self.model.sam.eval()
         return self
 
-    def see(self, pictures: Pictures) -> Tensor:
+    def see(self, pictures: PictureBytes) -> Tensor:
         """The vision tower's image tokens, (N, T, D)."""
         return image_tokens(self.model.vlm.visual, pictures)
 
@@ -98,29 +95,25 @@ class Learner(nn.Module):
     def ideal_tokens(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """What perfect segmentation tokens would say of the region rows (R, S, D) and of whole pictures (N, S, D)."""
         region, image = self.shown(batch)
-        front = front_tokens(self.codes.front, self.signs(batch))
-        return ideal_tokens(self.codes.pointed, region) + front, ideal_tokens(self.codes.pointed, image)
+        return self.codes.region_tokens(region, self.signs(batch)), ideal_tokens(self.codes.pointed, image)
 
     def connector_loss(self, regions: Tensor, images: Tensor, batch: Batch) -> Tensor:
         """How far the connector's tokens (R, S, D) and (N, S, D) are from what they should say."""
         pointed, everything = self.shown(batch)
-        signs = self.signs(batch)
-        front = front_tokens(self.codes.front, signs)
-        said = token_loss(regions, self.codes.pointed, pointed, front)
-        asked = front_loss(regions - ideal_tokens(self.codes.pointed, pointed), self.codes.front, signs)
-        return said + FRONT_WEIGHT * asked + SOFT * token_loss(images, self.codes.pointed, everything)
+        of_regions = self.codes.region_loss(regions, pointed, self.signs(batch))
+        return of_regions + SOFT * token_loss(images, self.codes.pointed, everything)
 
     def tower_loss(self, visual: Tensor, batch: Batch) -> Tensor:
         """How far the vision tower's image tokens (N, T, D) are from what they should say."""
-        shares = class_shares(batch.everything, batch.grid)
+        shares = batch.shares
         return token_loss(visual, self.codes.shown, shares, self.codes.place[batch.place].unsqueeze(1))
 
     def ideal_image_tokens(self, batch: Batch) -> Tensor:
         """What a perfect vision tower would say: of each cell what it shows, and the place, (N, T, D)."""
-        tokens = ideal_tokens(self.codes.shown, class_shares(batch.everything, batch.grid))
+        tokens = ideal_tokens(self.codes.shown, batch.shares)
         return tokens + self.codes.place[batch.place].unsqueeze(1)
 
-    def segment(self, pictures: Pictures, visual: Tensor) -> ImageFeatures:
+    def segment(self, pictures: PictureBytes, visual: Tensor) -> ImageFeatures:
         """What segmentation tokens are made from: SAM-2's maps, and nothing of the image tokens (N, T, D)."""
         del visual
         assert self.model.sam is not None
@@ -304,7 +297,7 @@ def layers_in_cells(batch: Batch) -> Tensor:
 
 def _shown(batch: Batch) -> Tensor:
     """The class that each image token of each region row's picture shows, -1 for none, (R, T) int64."""
-    share, shown = class_shares(batch.everything, batch.grid)[:, :-1].flatten(2).max(1)  # (N, T)
+    share, shown = batch.shares[:, :-1].flatten(2).max(1)  # (N, T)
     return torch.where(share > SHOWN, shown, -1)[batch.region_image]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -37,8 +38,9 @@ from virtue.scenes.vocabulary import (
     place_id,
     relation_id,
 )
+from virtue.training.codes import class_shares
 from virtue.training.meetings import Meetings
-from virtue.training.pictures import Pictures
+from virtue.training.pictures import PictureBytes
 
 KIND_WEIGHTS = (0.3, 0.25, 0.25, 0.12, 0.08)  # of prompting.KINDS
 SHORT_SHARE = 0.25  # of the texts
@@ -72,7 +74,7 @@ class Batch:
         everything: Class of each pixel of each picture, K where there is nothing, (N, H, W) uint8.
     """
 
-    pictures: Pictures | None
+    pictures: PictureBytes | None
     grid: tuple[int, int]
     region_image: Tensor
     region_prompts: SamPrompts
@@ -90,6 +92,11 @@ class Batch:
     related: Tensor
     meetings: Meetings
     everything: Tensor
+
+    @cached_property
+    def shares(self) -> Tensor:
+        """Share of each image token's cell that each class covers, (N, K + 1, rows, columns)."""
+        return class_shares(self.everything, self.grid)
 
     def pin_memory(self) -> Batch:
         """The same in memory that a GPU reads from directly; a data loader asks for it."""
@@ -168,7 +175,7 @@ class Batches:
         image_truth &= (image_text_place == place[:, None]) | (image_text_place < 0)
         sizes = [(width, height)] * len(scenes)
         related = _related(scenes, chosen)
-        pictures = Pictures.of([scene.image for scene in scenes[: None if self.pixels else 1]], self.processor)
+        pictures = PictureBytes.of([scene.image for scene in scenes[: None if self.pixels else 1]], self.processor)
         return Batch(
             pictures=pictures if self.pixels else None,
             grid=pictures.grid,

@@ -15,11 +15,11 @@ from PIL import Image
 from torch import Tensor
 
 from virtue.model import VirtueProcessor
-from virtue.model.processing_virtue import SAM_MEAN, SAM_STD
+from virtue.model.processing_virtue import SAM_MEAN, SAM_STD, normalized
 
 
 @dataclass(frozen=True)
-class Pictures:
+class PictureBytes:
     """N pictures of one size, as each stream takes them.
 
     Attributes:
@@ -41,13 +41,13 @@ class Pictures:
     std: tuple[float, ...]
 
     @classmethod
-    def of(cls, images: Sequence[np.ndarray], processor: VirtueProcessor) -> Pictures:
+    def of(cls, images: Sequence[np.ndarray], processor: VirtueProcessor) -> PictureBytes:
         """Pictures (H, W, 3) uint8, all of one size."""
         pictures = [Image.fromarray(image) for image in images]
         own = processor.image_processor
         return cls(
             torch.from_numpy(np.stack([np.asarray(processor.at_tower_size(picture)) for picture in pictures])),
-            torch.from_numpy(np.stack([np.asarray(processor.at_sam_size(picture)) for picture in pictures])),
+            sam_bytes(images, processor),
             own.patch_size,
             own.merge_size,
             own.temporal_patch_size,
@@ -73,7 +73,7 @@ class Pictures:
     def patches(self) -> Tensor:
         """`pixel_values` of `VirtueModel.encode_images`, (patches, patch volume), an image token's in a row."""
         rows, columns = self.grid
-        pixels = _normalized(self.seen, self.mean, self.std)  # (N, 3, H, W)
+        pixels = normalized(_planes(self.seen), self.mean, self.std)  # (N, 3, H, W)
         cells = pixels.unflatten(3, (columns, self.merge, self.patch)).unflatten(2, (rows, self.merge, self.patch))
         ordered = cells.permute(0, 2, 5, 3, 6, 1, 4, 7)  # picture, row, column, its four patches, channel, pixels
         twice = ordered.unsqueeze(6).expand(*ordered.shape[:6], self.frames, -1, -1)
@@ -82,11 +82,20 @@ class Pictures:
 
     def sam_pixels(self) -> Tensor:
         """`sam_pixel_values` of `VirtueModel.encode_images`, (N, 3, size, size)."""
-        return _normalized(self.segmented, SAM_MEAN, SAM_STD)
+        return sam_pixels(self.segmented)
 
 
-def _normalized(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(N, H, W, 3) uint8 to (N, 3, H, W) float32."""
-    shift, scale = (torch.tensor(each, device=pixels.device).view(1, 3, 1, 1) for each in (mean, std))
-    normalized: Tensor = (pixels.permute(0, 3, 1, 2).float() / 255 - shift) / scale
-    return normalized
+def sam_bytes(images: Sequence[np.ndarray], processor: VirtueProcessor) -> Tensor:
+    """Pictures (H, W, 3) uint8 at SAM-2's size, (N, size, size, 3) uint8."""
+    squares = [np.asarray(processor.at_sam_size(Image.fromarray(image))) for image in images]
+    return torch.from_numpy(np.stack(squares))
+
+
+def sam_pixels(segmented: Tensor) -> Tensor:
+    """`sam_pixel_values` of `VirtueModel.encode_images`, (N, 3, size, size), from `sam_bytes`."""
+    return normalized(_planes(segmented), SAM_MEAN, SAM_STD)
+
+
+def _planes(pixels: Tensor) -> Tensor:
+    """(N, H, W, 3) uint8 to (N, 3, H, W) float32 in [0, 1]."""
+    return pixels.permute(0, 3, 1, 2).float() / 255

@@ -26,18 +26,14 @@ from virtue.prompts import VisualPrompt
 from virtue.scenes.renderer import render
 from virtue.scenes.vocabulary import OBJECTS, object_id
 from virtue.training.codes import (
-    FRONT_WEIGHT,
     IdealCodes,
     cell_loss,
-    front_loss,
-    front_tokens,
-    ideal_tokens,
     pointed_shares,
     token_loss,
 )
 from virtue.training.meetings import CROWDED, Meetings
 from virtue.training.pairs import everywhere
-from virtue.training.pictures import Pictures
+from virtue.training.pictures import sam_bytes, sam_pixels
 
 KIND_WEIGHTS = (0.32, 0.28, 0.15, 0.15, 0.1)  # of prompting.KINDS
 
@@ -97,7 +93,7 @@ class SegmentationBatch:
     """One step's tensors.
 
     Attributes:
-        pictures: The scenes, N of them.
+        pictures: The scenes at SAM-2's size, (N, size, size, 3) uint8.
         prompts: One visual prompt for every object.
         grids: The point grid of every picture.
         rows: Each prompt's picture, (R,).
@@ -106,7 +102,7 @@ class SegmentationBatch:
         classes: Each prompt's object, (R,).
     """
 
-    pictures: Pictures
+    pictures: Tensor
     prompts: SamPrompts
     grids: SamPrompts
     rows: Tensor
@@ -144,7 +140,7 @@ class SegmentationBatches:
         things = [thing for scene in scenes for thing in scene.objects]
         sizes = [scene.image.shape[1::-1] for scene in scenes]
         return SegmentationBatch(
-            pictures=Pictures.of([scene.image for scene in scenes], self.processor),
+            pictures=sam_bytes([scene.image for scene in scenes], self.processor),
             prompts=self.processor.prompt_inputs(prompts, [thing.mask.shape[::-1] for thing in things]),
             grids=self.processor.prompt_inputs([None] * len(scenes), sizes),
             rows=torch.tensor([i for i, scene in enumerate(scenes) for _ in scene.objects]),
@@ -160,7 +156,7 @@ def segmentation_losses(segmenter: Segmenter, batch: SegmentationBatch) -> dict[
     Only the image encoder follows an autocast: what comes after it has other shapes in every step, for which kernels
     in half precision would be made anew each time.
     """
-    maps = encode_sam_image(segmenter.sam, batch.pictures.sam_pixels())
+    maps = encode_sam_image(segmenter.sam, sam_pixels(batch.pictures))
     with torch.autocast(batch.masks.device.type, enabled=False):
         coarse, fine, middle = (level.float() for level in maps)
         return _prompted_losses(segmenter, batch, coarse, fine, middle)
@@ -192,8 +188,9 @@ def _prompted_losses(
         "all": 0.3 * cell_loss(segmenter.all(coarse), everything),
         "pointed": 0.5 * cell_loss(segmenter.pointed(features), pointed),
         "order": 3.0 * order_loss(segmenter.order(batch.meetings.pooled(features))[:, 0], batch.meetings),
-        "tokens": _region_loss(segmenter, features, pointed, signs),
-        "grid_tokens": 0.3 * _image_loss(segmenter, unprompted, everything),
+        "tokens": segmenter.codes.region_loss(segmenter.connector(features), _coarser(segmenter, pointed), signs),
+        "grid_tokens": 0.3
+        * token_loss(segmenter.connector(unprompted), segmenter.codes.pointed, _coarser(segmenter, everything)),
     }
 
 
@@ -203,25 +200,9 @@ def order_loss(logits: Tensor, meetings: Meetings) -> Tensor:
     return entropy / max(len(logits), 1)
 
 
-def _region_loss(segmenter: Segmenter, features: Tensor, pointed: Tensor, signs: Tensor) -> Tensor:
-    """How far the connector's tokens for F_s (R, C, h, w) are from the ideal ones.
-
-    Args:
-        segmenter: Whose connector.
-        features: F_s.
-        pointed: Share of each class in each cell, (R, K + 1, h, w).
-        signs: What lies behind and in front, (R, side, side).
-    """
-    codes, tokens = segmenter.codes, segmenter.connector(features)
-    shares = functional.adaptive_avg_pool2d(pointed, segmenter.side)
-    said = token_loss(tokens, codes.pointed, shares, front_tokens(codes.front, signs))
-    return said + FRONT_WEIGHT * front_loss(tokens - ideal_tokens(codes.pointed, shares), codes.front, signs)
-
-
-def _image_loss(segmenter: Segmenter, features: Tensor, everything: Tensor) -> Tensor:
-    """The same for the point grid's F_s (N, C, h, w); everything (N, K + 1, h, w)."""
-    shares = functional.adaptive_avg_pool2d(everything, segmenter.side)
-    return token_loss(segmenter.connector(features), segmenter.codes.pointed, shares)
+def _coarser(segmenter: Segmenter, shares: Tensor) -> Tensor:
+    """Shares of F_s's cells (B, K + 1, h, w) as those of the segmentation tokens', (B, K + 1, side, side)."""
+    return functional.adaptive_avg_pool2d(shares, segmenter.side)
 
 
 def focal_loss(logits: Tensor, target: Tensor) -> Tensor:

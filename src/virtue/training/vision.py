@@ -15,10 +15,10 @@ from torch.nn import functional
 from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_vision
 from transformers.vision_utils import get_vision_position_ids
 
-from virtue.training.pictures import Pictures
+from virtue.training.pictures import PictureBytes
 
 
-def image_tokens(visual: Any, pictures: Pictures) -> Tensor:
+def image_tokens(visual: Any, pictures: PictureBytes) -> Tensor:
     """Image tokens H_v of N pictures, (N, T, D): what `visual`, a Qwen2-VL vision tower, gives one by one."""
     count = len(pictures)
     hidden = visual.patch_embed(pictures.patches())  # (N * P, E)
