@@ -162,7 +162,7 @@ def _distractors(scene: Scene, relation: Relation, truth: Elements, rng: np.rand
     """The nine distractors in the order of `KINDS`; the module says how they are built."""
     decoys = _decoy_objects(scene, relation, truth, rng)
     reverse = relation_id(opposite(relation[1]))
-    place = _decoy_place(truth, decoys[0], rng)
+    place = decoy_place(truth, decoys[0], rng)
 
     def corner(swap_object: bool, swap_relation: bool, swap_place: bool) -> Elements:
         return Elements(
@@ -203,8 +203,14 @@ def _decoy_objects(scene: Scene, relation: Relation, truth: Elements, rng: np.ra
     return chosen + [int(i) for i in order[: 2 - len(chosen)]]
 
 
-def _decoy_place(truth: Elements, decoy: int, rng: np.random.Generator) -> int:
-    """Another place, held out with the two objects exactly as the true place is, as far as there is one."""
+def decoy_place(truth: Elements, decoy: int, rng: np.random.Generator) -> int:
+    """Another place, held out with the two objects exactly as the true place is, as far as there is one.
+
+    Args:
+        truth: The true caption.
+        decoy: The other object.
+        rng: Chooses among the most alike.
+    """
     table = held_out_places()[[truth.object, decoy]]  # (2, places)
     alike = (table == table[:, [truth.place]]).sum(axis=0)
     alike[truth.place] = -1

@@ -12,7 +12,7 @@ What is special:
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -102,18 +102,49 @@ def render(seed: int, split: Split = "train", width: int = 256, height: int = 25
     check_request(seed, split, width, height)
     rng = np.random.default_rng([SPLITS[split], seed])
     place, names = _choose_words(rng, split)
+    return draw(rng, place, names, seed, split, width, height, near)
+
+
+def draw(
+    rng: np.random.Generator,
+    place: int,
+    names: list[int],
+    seed: int,
+    split: Split,
+    width: int,
+    height: int,
+    near: float = NEAR,
+    accept: Callable[[tuple[Relation, ...]], bool] = lambda relations: True,
+) -> Scene:
+    """Draws these objects in this place; `render` and `composing` choose the words.
+
+    Args:
+        rng: All that is random about the picture.
+        place: Which of `PLACES`.
+        names: Which of `OBJECTS`, in drawing order.
+        seed: What the scene says of itself.
+        split: What the scene says of itself.
+        width: Pixels.
+        height: Pixels.
+        near: As for `render`.
+        accept: Objects are arranged anew until it agrees to their relations.
+    """
     picture = paint(PLACES[place], rng, width, height)
-    sprites, corners, owner = _arrange(rng, names, width, height, near)
+    while True:
+        sprites, corners, owner = _arrange(rng, names, width, height, near)
+        objects = tuple(_scene_object(OBJECTS[name].name, owner == index, index) for index, name in enumerate(names))
+        relations = tuple(relations_between(objects))
+        if accept(relations):
+            break
     for sprite, corner in zip(sprites, corners, strict=True):
         picture.paste(sprite, corner, sprite)
-    objects = tuple(_scene_object(OBJECTS[name].name, owner == index, index) for index, name in enumerate(names))
     return Scene(
         image=_light(rng, np.asarray(picture)),
         objects=objects,
         place=PLACES[place],
         seed=seed,
         split=split,
-        relations=tuple(relations_between(objects)),
+        relations=relations,
         held_out=tuple(_held_out(place, names)),
     )
 
