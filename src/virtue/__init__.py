@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from virtue.data.collator import PairCollator
     from virtue.data.pairs import Pair
     from virtue.embedder import Embedder
+    from virtue.evaluation.run import evaluate
+    from virtue.evaluation.tasks import Task
     from virtue.index import Hit, Index
     from virtue.items import Item
     from virtue.model.configuration_virtue import VirtueConfig
@@ -34,9 +36,11 @@ __all__ = [
     "PairCollator",
     "Point",
     "Points",
+    "Task",
     "VirtueConfig",
     "VirtueModel",
     "VirtueProcessor",
+    "evaluate",
     "info_nce",
 ]
 
@@ -52,9 +56,11 @@ _HOME = {
     "PairCollator": "virtue.data.collator",
     "Point": "virtue.prompts",
     "Points": "virtue.prompts",
+    "Task": "virtue.evaluation.tasks",
     "VirtueConfig": "virtue.model.configuration_virtue",
     "VirtueModel": "virtue.model.modeling_virtue",
     "VirtueProcessor": "virtue.model.processing_virtue",
+    "evaluate": "virtue.evaluation.run",
     "info_nce": "virtue.training.loss",
 }
 

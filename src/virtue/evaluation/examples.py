@@ -1,0 +1,152 @@
+"""What a reader wants to see of a task: the queries that went worst, as pictures, and the commonest wrong answers.
+
+Pictures are small JPEG files in data URLs, with the visual prompt drawn on: a box as an outline, points as dots, a mask
+as what is left bright. A candidate without text is named by its
+picture's file, or by its number.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import textwrap
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from virtue.evaluation.ranking import Placing, Ranking
+from virtue.evaluation.results import Example
+from virtue.evaluation.tasks import Task
+from virtue.images import ImageError, open_image, thumbnail
+from virtue.items import Item
+from virtue.prompts import as_visual_prompt
+
+SIDE = 256
+"""Longer side of a picture at most, in pixels."""
+
+WORST = 6
+COMMONEST = 10
+
+_COLOUR, _EXCLUDED = (255, 64, 96), (40, 120, 255)
+_DIMMED = 0.45  # brightness outside a mask
+_DOT = 4  # pixels
+_QUALITY = 85
+_LONGEST = 300  # characters of a text
+
+
+def worst_examples(task: Task, ranking: Ranking, count: int = WORST) -> list[Example]:
+    """The queries whose best right candidate stands furthest behind, one of each group, the worst first.
+
+    Args:
+        task: What was asked.
+        ranking: What came out.
+        count: How many at most.
+
+    Returns:
+        None of those that have a right candidate alone on the first place.
+    """
+    ranks = np.array([expected_rank(placing) for placing in ranking.placings])  # (Q,)
+    chosen: dict[str, int] = {}
+    for number in np.argsort(-ranks, kind="stable"):
+        if ranks[number] <= 1 or len(chosen) == count:
+            break
+        chosen.setdefault(task.groups[number], int(number))
+    return [_example(task, ranking, number, float(ranks[number])) for number in chosen.values()]
+
+
+def common_mistakes(task: Task, ranking: Ranking, count: int = COMMONEST) -> dict[str, int]:
+    """The wrong candidates that most often score higher than every right one, and how often each does.
+
+    Args:
+        task: What was asked.
+        ranking: What came out.
+        count: How many at most.
+    """
+    beaten = [placing.better.min() > 0 for placing in ranking.placings]
+    said = Counter(int(top) for top, is_beaten in zip(ranking.top, beaten, strict=True) if is_beaten)
+    names: Counter[str] = Counter()
+    for place, times in said.items():
+        names[candidate_name(task, place)] += times
+    return dict(names.most_common(count))
+
+
+def expected_rank(placing: Placing) -> float:
+    """The rank of the best right candidate, from 1, as the mean over the orders of what is level with it.
+
+    With b better candidates and l level ones, r of them right, it is b + (l + 1) / (r + 1).
+    """
+    best = int(np.argmin(placing.better))
+    better, level = int(placing.better[best]), int(placing.level[best])
+    right = int((placing.better == better).sum())
+    return better + (level + 1) / (right + 1)
+
+
+def candidate_name(task: Task, place: int) -> str:
+    """What a reader knows a candidate by: its text, its picture's file, or its number."""
+    item = task.candidates[place]
+    if item.text:
+        return _short(item.text)
+    if isinstance(item.image, str | Path) and not str(item.image).startswith("data:"):
+        return Path(item.image).name
+    return f"candidate {place}"
+
+
+def picture_of(item: Item) -> str | None:
+    """The item's picture with its visual prompt drawn, as a data URL; None if it has none, or it cannot be shown."""
+    if item.image is None:
+        return None
+    try:
+        image = _drawn(item)
+    except (ImageError, ValueError):  # a server may have read what is not here
+        return None
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=_QUALITY, subsampling=0)  # thin lines keep their colour
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
+
+
+def _example(task: Task, ranking: Ranking, number: int, rank: float) -> Example:
+    query = task.queries[number]
+    return Example(
+        id=task.ids[number],
+        text=None if query.text is None else _short(query.text),
+        image=picture_of(query),
+        right=candidate_name(task, int(task.relevant[number][0])),
+        said=candidate_name(task, int(ranking.top[number])),
+        rank=rank,
+    )
+
+
+def _short(text: str) -> str:
+    return textwrap.shorten(text, _LONGEST, placeholder="...")
+
+
+def _drawn(item: Item) -> Image.Image:
+    """A thumbnail on which the visual prompt stands out."""
+    assert item.image is not None
+    picture = open_image(item.image)
+    small = thumbnail(picture, SIDE)
+    if item.prompt is None:
+        return small
+    prompt = as_visual_prompt(item.prompt, *picture.size)
+    across, down = small.width / picture.width, small.height / picture.height
+    if prompt.mask is not None:
+        small = _dimmed(small, prompt.mask.array)
+    pen = ImageDraw.Draw(small)
+    if prompt.box is not None:
+        x1, y1 = prompt.box.x1 * across, prompt.box.y1 * down
+        x2, y2 = max(x1, prompt.box.x2 * across - 1), max(y1, prompt.box.y2 * down - 1)
+        pen.rectangle((x1, y1, x2, y2), outline=_COLOUR, width=2)
+    for point in prompt.points:
+        x, y = point.x * across, point.y * down
+        colour = _COLOUR if point.include else _EXCLUDED
+        pen.ellipse((x - _DOT, y - _DOT, x + _DOT, y + _DOT), fill=colour, outline="white")
+    return small
+
+
+def _dimmed(small: Image.Image, mask: NDArray[np.bool_]) -> Image.Image:
+    """The picture with all that is outside a mask (H, W) darkened."""
+    inside = Image.fromarray(mask).resize(small.size, Image.Resampling.NEAREST)
+    return Image.composite(small, small.point(lambda value: int(value * _DIMMED)), inside)
