@@ -68,6 +68,10 @@ COMMANDS = {
     "scenes": Command("virtue.commands.scenes:scenes", "Draw scenes of the generated world, with captions and masks."),
     "train": Command("virtue.commands.train:train", "Train a model by a recipe."),
     "measure": Command("virtue.commands.measure:measure", "Measure a model on held-out scenes."),
+    "eval": Command(
+        "virtue.commands.evaluate:evaluate", "Measure any embedding model on SCaR, MMEB, scenes or own data."
+    ),
+    "report": Command("virtue.commands.report:report", "Put runs side by side, beside the paper's figures."),
     "convert": Command("virtue.commands.convert:convert", "Convert a checkpoint between the released layout and ours."),
     "info": Command("virtue.commands.info:info", "Show what is installed, and what a model or an index is."),
 }
