@@ -4,19 +4,25 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+from tests.data.files import write_parquet
 from tests.evaluation.benchmarks.published_mmeb import write_mmeb
 from tests.evaluation.benchmarks.published_scar import write_scar
 from tests.evaluation.reports.made_results import curve, task
 from virtue import cli
 from virtue.commands.evaluate import STRATEGY_NAMES
 from virtue.commands.evaluate_progress import EvaluationProgress
+from virtue.commands.evaluate_sources import Distractors, Ranking, Shown
+from virtue.evaluation.benchmarks import distractors, mmeb
+from virtue.evaluation.benchmarks.scene_pictures import SHOWN
 from virtue.evaluation.models import loading
 from virtue.evaluation.results import Results
 from virtue.evaluation.robustness import curves
@@ -147,6 +153,46 @@ def test_the_published_layouts(
     assert all(sentence in report for sentence in words)
 
 
+@pytest.mark.parametrize(
+    ("tasks", "write", "names"),
+    [
+        ("scar/RefCOCOg,scar/ADE20K", write_scar, ["scar/RefCOCOg", "scar/ADE20K"]),
+        ("mmeb/CIRR,mmeb/VisDial", write_mmeb, ["mmeb/VisDial", "mmeb/CIRR"]),
+        ("scenes/text-to-image", None, ["scenes/text-to-image"]),
+        ("scenes/text-to-image,scenes", None, NAMES),
+    ],
+)
+def test_single_sets(
+    tasks: str, write: Callable[[Path], tuple[Path, Path]] | None, names: list[str], stub: Stub, tmp_path: Path
+) -> None:
+    options: list[object] = ["--count", 3]
+    if write is not None:
+        folder, images = write(tmp_path / "published")
+        options += [f"--{tasks.partition('/')[0]}", folder, "--images", images]
+    result = run("--tasks", tasks, *options, "--to", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert [task.name for task in Results.load(tmp_path / "run" / "results.json").tasks] == names
+
+
+def test_region_to_image_of_photographs(stub: Stub, tmp_path: Path) -> None:
+    contents = [("dog", "sofa"), ("dog", "sofa"), ("dog", "road"), ("cat", "sofa")]
+    rows = []
+    for number, (thing, scene) in enumerate(contents):
+        Image.new("RGB", (20, 20), (50 * number, 0, 0)).save(tmp_path / f"{number}.png")
+        wrong = [f"{other} on {scene}" for other in ("ape", "bee", "cow")]
+        wrong += [f"{thing} {relation} {scene}" for relation in ("under", "beside", "behind")]
+        wrong += [f"{thing} on {other}" for other in ("mars", "venus", "pluto")]
+        box = {"qry_text": "", "qry_image_path": f"{number}.png", "bbox": [2.0, 2.0, 9.0, 9.0]}
+        rows.append({**box, "tgt_text": [f"{thing} on {scene}", *wrong]})
+    write_parquet(tmp_path / "SCaR_eval_Mine.parquet", rows)
+    to = tmp_path / "run"
+    result = run("--tasks", "region-to-image/Mine", "--scar", tmp_path, "--images", tmp_path, "--to", to)
+    assert result.exit_code == 0, result.output
+    found = Results.load(to / "results.json").tasks
+    assert [task.name for task in found] == ["region-to-image/Mine", "region-to-image/Mine-global"]
+    assert [task.queries for task in found] == [2, 2]
+
+
 def test_own_data(stub: Stub, tmp_path: Path) -> None:
     rows = [{"query": "aaa", "candidates": ["aab", "zzz"]}, {"query": "zzz", "candidates": ["zzy", "aaa"]}]
     file = tmp_path / "mine.jsonl"
@@ -175,17 +221,30 @@ def test_curves_are_asked_for_by_mask(stub: Stub, tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--tasks", "scarr"], "There is no benchmark 'scarr'; --tasks takes scenes, scar, mmeb, own."),
+        (
+            ["--tasks", "scarr"],
+            "There is no benchmark 'scarr'; --tasks takes scenes, scar, region-to-image, mmeb, own.",
+        ),
         (["--tasks", "scar"], "--tasks scar needs --scar FOLDER with SCaR's Parquet files, and --images FOLDER"),
         (["--tasks", "mmeb", "--mmeb", "x"], "--tasks mmeb needs --mmeb FOLDER with MMEB's tasks, and --images"),
         (["--tasks", "own"], "--tasks own needs --own FILE"),
         (["--strategy", "prompt,circle"], "There is no strategy 'circle'"),
         (
             ["--tasks", "mmeb", "--mmeb", "x", "--images", "x", "--robustness"],
-            "--robustness disturbs pointed-at regions",
+            "--robustness disturbs regions of scenes, scar or own, and not of mmeb",
         ),
         (["--tasks", "scar", "--scar", "nowhere", "--images", "x"], "nowhere"),
         (["--tasks", "own", "--own", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["--tasks", "region-to-image"], "--tasks region-to-image needs --scar FOLDER"),
+        (
+            ["--scar", "x", "--images", "x"],
+            "--scar is given, but not measured: name scar or region-to-image in --tasks",
+        ),
+        (
+            ["--tasks", "scenes/captions", "--count", 2],
+            "scenes has no task 'captions'; it has region-to-caption, text-",
+        ),
+        (["--to", __file__], "is a file; --to names the folder"),
     ],
 )
 def test_what_cannot_be_measured_is_said_before_a_model_is_loaded(
@@ -199,6 +258,12 @@ def test_what_cannot_be_measured_is_said_before_a_model_is_loaded(
 
 def test_the_help_names_every_strategy() -> None:
     assert set(STRATEGY_NAMES) == set(STRATEGIES)
+
+
+def test_the_help_names_what_benchmarks_take() -> None:
+    assert get_args(Distractors) == get_args(distractors.Distractors)
+    assert get_args(Ranking) == get_args(mmeb.Ranking)
+    assert get_args(Shown) == SHOWN
 
 
 def test_only_the_first_of_several_processes_prints(capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,6 +40,12 @@ def test_a_folder_of_strategies_is_compared_in_the_order_of_measuring(folder: Pa
     assert "0.0 [-10.0, 10.0] ▼" in result.stdout
 
 
+def test_a_run_is_not_hidden_by_an_older_one_in_the_folder(folder: Path) -> None:
+    results(task(NAME, [1.0] * 20), strategy="crop", made="2025-12-31").save(folder / "results.json")
+    shown = run(folder).stdout
+    assert all(f"nano, {name}: hit@1 less that of nano, crop" in shown for name in ("prompt", "none"))
+
+
 def test_the_first_run_is_what_others_are_compared_with(folder: Path) -> None:
     assert "100.0 [90.0, 110.0] ▲" in run(folder / "none", folder / "prompt").stdout
 

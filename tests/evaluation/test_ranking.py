@@ -117,9 +117,9 @@ def test_a_row_that_has_no_direction_is_named(value: float, wrong: str) -> None:
     good, bad = directions(10, 20), directions(10, 20)
     bad[1] = value
     asked = task([[0], [1]], 2, ids=["first", "row 7"])
-    with pytest.raises(ValueError, match=f"query row 7 is {wrong}"):
+    with pytest.raises(ValueError, match=f"query row 7 of t is {wrong}"):
         rank(bad, good, asked)
-    with pytest.raises(ValueError, match=rf"candidate 1 \('word 1'\) is {wrong}"):
+    with pytest.raises(ValueError, match=rf"candidate 1 \('word 1'\) of t is {wrong}"):
         rank(good, bad, asked)
 
 

@@ -142,6 +142,8 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     assert refusal(path) == f"{path} holds no results of an evaluation: it is not JSON."
     path.write_text("[1, 2]")
     assert "the whole should be an object" in refusal(path)
+    path.write_text("[" * 100_000)
+    assert "it is not JSON" in refusal(path)
     path.write_text('{"model": "m"}')
     assert "fingerprint is missing" in refusal(path)
     path.write_text('{"format": 2}')
@@ -154,6 +156,8 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         ("queries", "4", "tasks[0].queries should be a whole number"),
         ("hits", [1, 0, "x", 0], "tasks[0].hits[2] should be a number or null"),
         ("metrics", {"hit@1": {"value": 1, "low": 0}}, "tasks[0].metrics.hit@1.high is missing"),
+        ("metrics", {}, "tasks[0].metrics.hit@1 is missing"),
+        ("chance", math.inf, "tasks[0].chance should be finite"),
         ("guesser", "often", "tasks[0].guesser should be a number or null"),
         ("digest", None, "tasks[0].digest should be a text"),
         ("top", [1], "tasks[0].top should have an entry for each of 4 queries"),

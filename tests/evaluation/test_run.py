@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.evaluation.fakes import FakeEncoder, WordEncoder
 from tests.tiny import picture
+from virtue.evaluation import run
 from virtue.evaluation.changes import Change
 from virtue.evaluation.examples import common_mistakes, expected_rank, picture_of, worst_examples
 from virtue.evaluation.ranking import Placing, Ranking
@@ -115,6 +116,19 @@ def test_strategies_share_candidates_and_show_regions_of_queries(tmp_path: Path)
     ((text, prompt),) = shown[4]
     assert prompt is None and str(text).startswith("what?\nReferring object bbox: [1")
     assert len(shown) == 5
+
+
+def test_the_guesser_learns_once_for_all_strategies(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(run, "text_guesser", lambda own: asked.append(own.name) or 0.25)
+    one, other = task(groups=["learnt", "once", "only"]), task(right=(1, 0, 1), groups=["learnt", "once", "only"])
+    found = [
+        evaluate(FakeEncoder(), [each], strategy=how, resamples=10)
+        for each in (one, other)
+        for how in ("none", "prompt")
+    ]
+    assert [results.tasks[0].guesser for results in found] == [0.25] * 4
+    assert len(asked) == 2
 
 
 def test_disturbances_are_for_queries() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
-from virtue.commands.results_page import draw_query, draw_region
+from virtue.evaluation.thumbnails import draw_query, draw_region
 from virtue.images import open_image
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ EXAMPLES = (
     "virtue eval --model Sony/VIRTUE-2B-SCaR --tasks scar --scar SCaR-Eval --images images --to runs/scar",
     "virtue eval --model st:clip-ViT-B-32 --tasks scar --scar SCaR-Eval --images images --strategy red-circle",
     "virtue eval --tasks mmeb --mmeb MMEB-eval --images images --limit 100",
+    "virtue eval --tasks mmeb/VisDial,mmeb/CIRR --mmeb MMEB-eval --images images --ranking global",
     "virtue eval --robustness --count 100 --to runs/robustness",
 )
 EMBEDDINGS = "embeddings"
@@ -67,7 +68,11 @@ def evaluate(
         str, typer.Option(help="Name, folder or Hub id; st:NAME for sentence-transformers; http://HOST/v1#NAME.")
     ] = "nano",
     tasks: Annotated[
-        str, typer.Option(help=f"Which benchmarks, by commas: {', '.join(BENCHMARKS)}.", rich_help_panel=_SOURCES)
+        str,
+        typer.Option(
+            help=f"Which benchmarks, by commas: {', '.join(BENCHMARKS)}; or one set of one, as scar/ADE20K.",
+            rich_help_panel=_SOURCES,
+        ),
     ] = "scenes",
     strategy: Annotated[
         str,
@@ -141,9 +146,12 @@ def evaluate(
 
     benchmarks = tuple(dict.fromkeys(part.strip() for part in tasks.split(",")))
     sources = Sources(benchmarks, scar, mmeb, images, own, shown, count, seed, distractors, ranking, limit)
-    if robustness and benchmarks == ("mmeb",):
-        raise ValueError("--robustness disturbs pointed-at regions, which mmeb lacks: take scenes, scar or own too.")
+    if robustness and not sources.has_regions:
+        raise ValueError(
+            f"--robustness disturbs regions of scenes, scar or own, and not of {tasks}: name one of these."
+        )
     strategies = _strategies(strategy)
+    _check_folder(to)
     sources.tasks()  # what is missing is said before the model is loaded
     world = from_environment()
     encoder = load_encoder(model, device=device or own_device(world))
@@ -159,6 +167,14 @@ def evaluate(
         progress=EvaluationProgress(Console(), Console(stderr=True), quiet=world.rank > 0),
     )
     _measure_all(run, strategies)
+
+
+def _check_folder(to: Path | None) -> None:
+    """Refuses before anything is done what could not be written in the end."""
+    if to is not None:
+        if to.exists() and not to.is_dir():
+            raise NotADirectoryError(f"{to} is a file; --to names the folder that results go to.")
+        to.mkdir(parents=True, exist_ok=True)
 
 
 def _strategies(names: str) -> list[str]:

@@ -16,15 +16,19 @@ Shown = Literal["box", "point", "mask", "none"]
 Distractors = Literal["published", "image", "others"]
 Ranking = Literal["own", "global"]
 
-BENCHMARKS = ("scenes", "scar", "mmeb", "own")
+BENCHMARKS = ("scenes", "scar", "region-to-image", "mmeb", "own")
+_SOURCE = {"scar": "scar", "region-to-image": "scar", "mmeb": "mmeb", "own": "own"}
+"""The option that says where a benchmark's data are."""
+
 _NEEDED = {
     "scar": "--scar FOLDER with SCaR's Parquet files, and --images FOLDER with its pictures",
     "mmeb": "--mmeb FOLDER with MMEB's tasks, and --images FOLDER with its pictures",
     "own": "--own FILE with your queries and candidates",
 }
 
+_DISTURBED = ("scenes", "scar", "own")
 _NOT_DISTURBED = ("scenes/region-to-image", "scenes/region-to-image-global")
-"""Their queries are pointed at as the captions' are; once is enough."""
+"""Regions to images are pointed at as those to captions are; once is enough."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Sources:
     """The options that say what is measured.
 
     Attributes:
-        benchmarks: Of `BENCHMARKS`.
+        benchmarks: Of `BENCHMARKS`, or one set of one, such as "scar/ADE20K".
         scar: Folder of SCaR's files.
         mmeb: Folder of MMEB's tasks.
         images: Folder that image paths start from.
@@ -46,7 +50,7 @@ class Sources:
         instruction: Whether SCaR's queries say what is asked in words too.
 
     Raises:
-        ValueError: If a benchmark is unknown or lacks its folder.
+        ValueError: If a benchmark is unknown or lacks its folder, or a folder is given that none of them reads.
     """
 
     benchmarks: tuple[str, ...]
@@ -64,12 +68,35 @@ class Sources:
 
     def __post_init__(self) -> None:
         """Refuses what cannot be measured."""
-        for name in self.benchmarks:
+        for name in self.sets:
             if name not in BENCHMARKS:
                 raise ValueError(f"There is no benchmark {name!r}; --tasks takes {', '.join(BENCHMARKS)}.")
-            pictures = self.images if name in ("scar", "mmeb") else True
-            if name in _NEEDED and (getattr(self, name) is None or pictures is None):
-                raise ValueError(f"--tasks {name} needs {_NEEDED[name]}.")
+            option = _SOURCE.get(name)
+            lacks_images = option in ("scar", "mmeb") and self.images is None
+            if option is not None and (getattr(self, option) is None or lacks_images):
+                raise ValueError(f"--tasks {name} needs {_NEEDED[option]}.")
+        for option in _NEEDED:
+            readers = [name for name, source in _SOURCE.items() if source == option]
+            if getattr(self, option) is not None and not self.sets.keys() & set(readers):
+                raise ValueError(f"--{option} is given, but not measured: name {' or '.join(readers)} in --tasks too.")
+
+    @property
+    def sets(self) -> dict[str, list[str] | None]:
+        """By benchmark which of its sets are named; None for all it has."""
+        found: dict[str, list[str] | None] = {}
+        for name in self.benchmarks:
+            benchmark, _, own = name.partition("/")
+            known = found.setdefault(benchmark, [])
+            if not own:
+                found[benchmark] = None
+            elif known is not None:
+                known.append(own)
+        return found
+
+    @property
+    def has_regions(self) -> bool:
+        """Whether any benchmark has tasks that `for_curves` gives."""
+        return not self.sets.keys().isdisjoint(_DISTURBED)
 
     def tasks(self) -> Iterator[Task]:
         """All tasks, each read when it is its turn; folders and files are looked at now.
@@ -78,19 +105,19 @@ class Sources:
             FileNotFoundError: If a folder lacks what it should hold.
             ValueError: If a file does not follow its format.
         """
-        found = [self._of(name) for name in self.benchmarks]
+        found = [self._of(name) for name in self.sets]
         return (task for tasks in found for task in tasks)
 
     def for_curves(self) -> Iterator[Task]:
         """The tasks of pointed-at regions: scene captions, by masks, of which all else follows; SCaR; own data."""
-        found = [self._of(name, shown="mask") for name in self.benchmarks if name != "mmeb"]
+        found = [self._of(name, shown="mask") for name in self.sets if name in _DISTURBED]
         return (task for tasks in found for task in tasks if task.name not in _NOT_DISTURBED and _points(task))
 
     def of_whole_pictures(self) -> list[Task]:
         """Tasks of scenes that point at nothing, on which it shows where points of whole pictures come from."""
         from virtue.evaluation.robustness.sampling import turned_round
 
-        if "scenes" not in self.benchmarks:
+        if "scenes" not in self.sets:
             return []
         named = {task.name: task for task in _scenes(self.count, self.seed, "none")}
         texts = named["scenes/text-to-image"]
@@ -99,44 +126,55 @@ class Sources:
     def settings(self) -> dict[str, Setting]:
         """The options that these benchmarks go by, for the results."""
         settings: dict[str, Setting] = {"tasks": ",".join(self.benchmarks)}
-        if "scenes" in self.benchmarks:
+        if "scenes" in self.sets:
             settings |= {"shown": self.shown, "count": self.count, "seed": self.seed}
-        if "scar" in self.benchmarks:
+        if "region-to-image" in self.sets:
+            settings |= {"limit": self.limit, "seed": self.seed}
+        if "scar" in self.sets:
             settings |= {
                 "distractors": self.distractors,
                 "limit": self.limit,
                 "seed": self.seed,
                 "instruction": self.instruction,
             }
-        if "mmeb" in self.benchmarks:
+        if "mmeb" in self.sets:
             settings |= {"ranking": self.ranking, "limit": self.limit}
         return settings
 
     def _of(self, name: str, *, shown: Shown | None = None) -> Iterable[Task]:
+        sets = self.sets[name]
         if name == "scenes":
-            return _scenes(self.count, self.seed, shown or self.shown)
+            return _named(_scenes(self.count, self.seed, shown or self.shown), name, sets)
         if name == "own":
             from virtue.evaluation.benchmarks.own import own_task
 
             assert self.own is not None
-            return [own_task(self.own, self.images)]
-        assert self.images is not None
+            return _named([own_task(self.own, self.images)], name, sets)
+        if name == "mmeb":
+            from virtue.evaluation.benchmarks.mmeb import mmeb_tasks
+
+            assert self.mmeb is not None and self.images is not None
+            return mmeb_tasks(self.mmeb, self.images, tasks=sets, ranking=self.ranking, limit=self.limit)
         if name == "scar":
-            from virtue.evaluation.benchmarks.scar import scar_tasks
+            return self._scar(sets, self.distractors)
+        from virtue.evaluation.benchmarks.region_to_image import region_to_image_from_scar
 
-            assert self.scar is not None
-            return scar_tasks(
-                self.scar,
-                self.images,
-                distractors=self.distractors,
-                instruction=self.instruction,
-                limit=self.limit,
-                seed=self.seed,
-            )
-        from virtue.evaluation.benchmarks.mmeb import mmeb_tasks
+        published = self._scar(sets, "published")  # only these tell what a caption is about
+        return (task for one in published for task in region_to_image_from_scar(one, seed=self.seed))
 
-        assert self.mmeb is not None
-        return mmeb_tasks(self.mmeb, self.images, ranking=self.ranking, limit=self.limit)
+    def _scar(self, sets: list[str] | None, distractors: Distractors) -> Iterator[Task]:
+        from virtue.evaluation.benchmarks.scar import scar_tasks
+
+        assert self.scar is not None and self.images is not None
+        return scar_tasks(
+            self.scar,
+            self.images,
+            sets=sets,
+            distractors=distractors,
+            instruction=self.instruction,
+            limit=self.limit,
+            seed=self.seed,
+        )
 
 
 @cache
@@ -145,6 +183,19 @@ def _scenes(count: int, seed: int, shown: Shown) -> list[Task]:
     from virtue.evaluation.benchmarks.scene_tasks import scene_tasks
 
     return scene_tasks(count, seed, shown=shown)
+
+
+def _named(tasks: list[Task], benchmark: str, sets: list[str] | None) -> list[Task]:
+    """Those of a benchmark's tasks that are named.
+
+    Raises:
+        ValueError: If it has no such task.
+    """
+    found = {task.name.partition("/")[2]: task for task in tasks}
+    for name in sets or ():
+        if name not in found:
+            raise ValueError(f"{benchmark} has no task {name!r}; it has {', '.join(found)}.")
+    return tasks if sets is None else [found[name] for name in sets]
 
 
 def _points(task: Task) -> bool:

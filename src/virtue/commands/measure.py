@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from virtue.commands.progress import progress_bar
 
 if TYPE_CHECKING:
+    from virtue.evaluation.reports.tables import Sheet
     from virtue.evaluation.scenes import Report
 
 EXAMPLES = (
@@ -23,29 +23,6 @@ EXAMPLES = (
 )
 
 _REGIONS = {"box": "box", "point": "point", "mask": "mask", "none": "none", "crop": "the region, cropped"}
-_NOTHING = "–"  # noqa: RUF001 - a dash in a table
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A table as text: its header and its rows, the first cell of each a name and all others figures in percent."""
-
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-    def to_rich(self) -> Table:
-        """For a terminal."""
-        table = Table(self.header[0])
-        for name in self.header[1:]:
-            table.add_column(name, justify="right")
-        for row in self.rows:
-            table.add_row(*row)
-        return table
-
-    def to_markdown(self) -> str:
-        """For a page."""
-        lines = [self.header, ("---", *["---:"] * (len(self.header) - 1)), *self.rows]
-        return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def measure(
@@ -79,27 +56,28 @@ def measure(
 
 def sheets(report: Report) -> list[Sheet]:
     """The figures as four tables: captions of regions, their relations by axis, text to image, masks."""
+    from virtue.evaluation.reports.tables import NOTHING, Sheet
     from virtue.scenes.vocabulary import RELATION_AXES
 
     kinds = ("all", "object", "relation", "place")
     regions = [(name, *(str(report.accuracy[key][kind]) for kind in kinds)) for key, name in _REGIONS.items()]
-    guesser = ("captions alone (a guesser)", f"{100 * report.guesser:.1f}", *[_NOTHING] * 3)
+    guesser = ("captions alone (a guesser)", f"{100 * report.guesser:.1f}", *[NOTHING] * 3)
     relations = [
-        (name, *(str(report.relations[key].get(axis, _NOTHING)) for axis in RELATION_AXES))
+        (name, *(str(report.relations[key].get(axis, NOTHING)) for axis in RELATION_AXES))
         for key, name in _REGIONS.items()
     ]
     precision = report.precision
     texts = (
-        ("whole captions", str(report.recall["1"]), str(report.recall["10"]), _NOTHING),
-        ('short queries: "a dog"', _NOTHING, _NOTHING, str(precision["object"])),
-        ('short queries: "a dog on a beach"', _NOTHING, _NOTHING, str(precision["object and place"])),
+        ("whole captions", str(report.recall["1"]), str(report.recall["10"]), NOTHING),
+        ('short queries: "a dog"', NOTHING, NOTHING, str(precision["object"])),
+        ('short queries: "a dog on a beach"', NOTHING, NOTHING, str(precision["object and place"])),
     )
     masks = tuple((name, str(figure)) for name, figure in report.mask_overlap.items())
     return [
-        Sheet(("visual prompt", "10-way accuracy", "objects", "relations", "places"), (*regions, guesser)),
-        Sheet(("relations", *map(", ".join, RELATION_AXES.values())), tuple(relations)),
-        Sheet((f"text to image, among {report.scenes:,}", "recall@1", "recall@10", "precision@10"), texts),
-        Sheet(("mask drawn from a", "intersection over union"), masks),
+        Sheet("", ("visual prompt", "10-way accuracy", "objects", "relations", "places"), (*regions, guesser)),
+        Sheet("", ("relations", *map(", ".join, RELATION_AXES.values())), tuple(relations)),
+        Sheet("", (f"text to image, among {report.scenes:,}", "recall@1", "recall@10", "precision@10"), texts),
+        Sheet("", ("mask drawn from a", "intersection over union"), masks),
     ]
 
 

@@ -80,10 +80,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _files(path: Path) -> list[Path]:
-    """The file itself, or the results in a folder, of each strategy in a folder of its own."""
+    """The file itself, or all results of a folder: its own, and those of strategies in folders of their own."""
     if not path.is_dir():
         return [path]
-    found = [path / RESULTS] if (path / RESULTS).is_file() else sorted(path.glob(f"*/{RESULTS}"))
+    found = [file for file in (path / RESULTS, *sorted(path.glob(f"*/{RESULTS}"))) if file.is_file()]
     if not found:
         raise FileNotFoundError(f"{path} holds no {RESULTS}; name a folder that `virtue eval --to` wrote, or a file.")
     return found

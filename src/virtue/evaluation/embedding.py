@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -30,7 +29,7 @@ from virtue.evaluation.changes import changed
 from virtue.evaluation.keys import Changes, changes_of, item_keys, with_changes
 from virtue.evaluation.models.encoder import Encoder
 from virtue.evaluation.sharing import Alone, World
-from virtue.evaluation.store import Shelf, Store
+from virtue.evaluation.store import Shelf, Store, kept_in
 from virtue.images import image_key
 from virtue.items import Item
 
@@ -88,7 +87,7 @@ def embed(
         first.setdefault(key, number)
     rows = {key: row for row, key in enumerate(first)}
     job = _Job(encoder, [items[number] for number in first.values()], list(first.values()), role, changes, batch_size)
-    with _kept(store, world) as place:
+    with kept_in(store, world) as place:
         vectors = _distinct(job, list(first), place.shelf(_identity(encoder), role), progress, world)
     return vectors if len(first) == len(keys) else vectors[[rows[key] for key in keys]]
 
@@ -232,13 +231,3 @@ def _chunks(items: Sequence[Item]) -> Iterator[list[int]]:
 def _identity(encoder: Encoder) -> str:
     """What embeddings on disk are kept by: the model, how much of its embeddings is kept, and who words its inputs."""
     return f"{encoder.fingerprint} {getattr(encoder, 'dimension', None)} {virtue.__version__}"
-
-
-@contextmanager
-def _kept(store: Store | None, world: World) -> Iterator[Store]:
-    """The store, or one in a temporary folder that all processes share."""
-    if store is not None:
-        yield store
-        return
-    with world.folder() as folder:
-        yield Store(folder)

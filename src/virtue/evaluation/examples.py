@@ -1,8 +1,7 @@
 """What a reader wants to see of a task: the queries that went worst, as pictures, and the commonest wrong answers.
 
-Pictures are small JPEG files in data URLs, with the visual prompt drawn on: a box as an outline, points as dots, a mask
-as what is left bright. A candidate without text is named by its
-picture's file, or by its number.
+Pictures are small JPEG files in data URLs, with the visual prompt drawn on (`thumbnails`). A candidate without text is
+named by its picture's file, or by its number.
 """
 
 from __future__ import annotations
@@ -14,15 +13,13 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
 from virtue.evaluation.ranking import Placing, Ranking
 from virtue.evaluation.results import Example
 from virtue.evaluation.tasks import Task
-from virtue.images import ImageError, open_image, thumbnail
+from virtue.evaluation.thumbnails import draw_query
+from virtue.images import ImageError
 from virtue.items import Item
-from virtue.prompts import as_visual_prompt
 
 SIDE = 256
 """Longer side of a picture at most, in pixels."""
@@ -30,9 +27,6 @@ SIDE = 256
 WORST = 6
 COMMONEST = 10
 
-_COLOUR, _EXCLUDED = (255, 64, 96), (40, 120, 255)
-_DIMMED = 0.45  # brightness outside a mask
-_DOT = 4  # pixels
 _QUALITY = 85
 _LONGEST = 300  # characters of a text
 
@@ -99,7 +93,7 @@ def picture_of(item: Item) -> str | None:
     if item.image is None:
         return None
     try:
-        image = _drawn(item)
+        image = draw_query(item.image, item.prompt, SIDE)
     except (ImageError, ValueError):  # a server may have read what is not here
         return None
     data = io.BytesIO()
@@ -121,32 +115,3 @@ def _example(task: Task, ranking: Ranking, number: int, rank: float) -> Example:
 
 def _short(text: str) -> str:
     return textwrap.shorten(text, _LONGEST, placeholder="...")
-
-
-def _drawn(item: Item) -> Image.Image:
-    """A thumbnail on which the visual prompt stands out."""
-    assert item.image is not None
-    picture = open_image(item.image)
-    small = thumbnail(picture, SIDE)
-    if item.prompt is None:
-        return small
-    prompt = as_visual_prompt(item.prompt, *picture.size)
-    across, down = small.width / picture.width, small.height / picture.height
-    if prompt.mask is not None:
-        small = _dimmed(small, prompt.mask.array)
-    pen = ImageDraw.Draw(small)
-    if prompt.box is not None:
-        x1, y1 = prompt.box.x1 * across, prompt.box.y1 * down
-        x2, y2 = max(x1, prompt.box.x2 * across - 1), max(y1, prompt.box.y2 * down - 1)
-        pen.rectangle((x1, y1, x2, y2), outline=_COLOUR, width=2)
-    for point in prompt.points:
-        x, y = point.x * across, point.y * down
-        colour = _COLOUR if point.include else _EXCLUDED
-        pen.ellipse((x - _DOT, y - _DOT, x + _DOT, y + _DOT), fill=colour, outline="white")
-    return small
-
-
-def _dimmed(small: Image.Image, mask: NDArray[np.bool_]) -> Image.Image:
-    """The picture with all that is outside a mask (H, W) darkened."""
-    inside = Image.fromarray(mask).resize(small.size, Image.Resampling.NEAREST)
-    return Image.composite(small, small.point(lambda value: int(value * _DIMMED)), inside)

@@ -77,8 +77,8 @@ def rank(queries: Vectors, candidates: Vectors, task: Task) -> Ranking:
             twice.
     """
     _check_shapes(queries, candidates, task)
-    check_embeddings(queries, task.queries, lambda number: f"query {task.ids[number]}")
-    check_embeddings(candidates, task.candidates, lambda number: _candidate_name(task.candidates[number], number))
+    check_embeddings(queries, task.queries, lambda number: f"query {task.ids[number]} of {task.name}")
+    check_embeddings(candidates, task.candidates, lambda number: _candidate_name(task, number))
     ranking = Ranking([], np.full(len(queries), -1, dtype=np.intp), {})
     for number, scores in enumerate(_scores(queries, candidates, task)):
         listed = task.listed(number)
@@ -146,8 +146,9 @@ def _check_shapes(queries: Vectors, candidates: Vectors, task: Task) -> None:
         )
 
 
-def _candidate_name(item: Item, number: int) -> str:
-    return f"candidate {number}" if item.text is None else f"candidate {number} ({item.text[:80]!r})"
+def _candidate_name(task: Task, number: int) -> str:
+    text = task.candidates[number].text
+    return f"candidate {number}{'' if text is None else f' ({text[:80]!r})'} of {task.name}"
 
 
 def _are_all_the_same(vectors: Vectors) -> bool:

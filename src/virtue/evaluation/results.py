@@ -168,14 +168,14 @@ class Results:
             raise FileNotFoundError(f"There is no file {path}; results of an evaluation are in its results.json.")
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} holds no results of an evaluation: it is not JSON.") from error
         known = value.get("format") if isinstance(value, dict) else None
         if isinstance(known, int) and known != FORMAT:
             raise ValueError(f"{path} is of format {known}, and this version of virtue reads {FORMAT}: measure again.")
         try:
             results: Results = _read(cls, value, "")
-            _check_lengths(results.tasks)
+            _check_tasks(results.tasks)
         except _WrongError as error:
             raise ValueError(f"{path} holds no results of an evaluation: {error}.") from error
         return results
@@ -334,6 +334,7 @@ def _read(kind: Any, value: Any, place: str) -> Any:
     if type(value) is int and int not in known and float in known:
         value = float(value)
     _expect(type(value) in known, place, " or ".join(_NAMES[own] for own in known))
+    _expect(not isinstance(value, float) or math.isfinite(value), place, "finite")
     return math.nan if value is None and kind is float else value
 
 
@@ -349,8 +350,11 @@ def _expect(fits: bool, place: str, what: str) -> None:
         raise _WrongError(f"{place or 'the whole'} should be {what}")
 
 
-def _check_lengths(tasks: Sequence[TaskResult]) -> None:
+def _check_tasks(tasks: Sequence[TaskResult]) -> None:
+    """Refuses tasks that reports could not show."""
     for number, task in enumerate(tasks):
+        if "hit@1" not in task.metrics:
+            raise _WrongError(f"tasks[{number}].metrics.hit@1 is missing")
         for name in ("ids", "groups", "ranks", "hits", "top"):
             if len(getattr(task, name)) != task.queries:
                 raise _WrongError(f"tasks[{number}].{name} should have an entry for each of {task.queries} queries")

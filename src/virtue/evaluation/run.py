@@ -10,8 +10,7 @@ several processes (`sharing`) may do the work.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -32,7 +31,7 @@ from virtue.evaluation.models.loading import load_encoder
 from virtue.evaluation.ranking import rank
 from virtue.evaluation.results import Results, Setting, TaskResult, task_result
 from virtue.evaluation.sharing import World, from_environment, own_device
-from virtue.evaluation.store import Store
+from virtue.evaluation.store import Store, kept_in
 from virtue.evaluation.strategies import strategy_changes
 from virtue.evaluation.tasks import Task
 from virtue.items import Item
@@ -41,6 +40,7 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 """What is being embedded ("scar/ADE20K: queries"), how many distinct items are done, and how many there are."""
 
 _LIBRARIES = ("torch", "transformers", "numpy")
+_GUESSED: dict[tuple[str, ...], float | None] = {}  # what the guesser gets is the same for all models and strategies
 
 
 def evaluate(
@@ -86,7 +86,7 @@ def evaluate(
     encoder = load_encoder(model, device=device or own_device(place)) if isinstance(model, str) else model
     found: list[TaskResult] = []
     dimension = 0
-    with _store(store, place) as kept:
+    with kept_in(store, place) as kept:
         job = _Job(encoder, tuple(changes), shown, kept, batch_size, resamples, place, _first(progress, place))
         for task in tasks:
             result, dimension = job.measure(task)
@@ -128,11 +128,12 @@ class _Job:
         queries = self._embed(task, "query", query_keys, self._of_query)
         candidates = self._embed(task, "document", candidate_keys, self._of_candidate)
         ranking = rank(queries, candidates, task)
+        digest = task_digest(task, query_keys, candidate_keys)
         result = task_result(
             task,
             ranking,
-            digest=task_digest(task, query_keys, candidate_keys),
-            guesser=text_guesser(task),
+            digest=digest,
+            guesser=_guessed(task, digest),
             examples=worst_examples(task, ranking),
             wrong=common_mistakes(task, ranking),
             resamples=self.resamples,
@@ -167,14 +168,12 @@ class _Job:
         return self.shown if item.prompt is not None else ()
 
 
-@contextmanager
-def _store(folder: str | Path | None, world: World) -> Iterator[Store]:
-    """The store in a folder, or in a temporary one."""
-    if folder is not None:
-        yield Store(folder)
-        return
-    with world.folder() as temporary:
-        yield Store(temporary)
+def _guessed(task: Task, digest: str) -> float | None:
+    """What the guesser gets of a task; it learns anew from other questions only, as that takes a while."""
+    key = (digest, *task.groups)
+    if key not in _GUESSED:
+        _GUESSED[key] = text_guesser(task)
+    return _GUESSED[key]
 
 
 def _first(progress: Progress | None, world: World) -> Progress | None:

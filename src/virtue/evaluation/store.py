@@ -19,7 +19,8 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -29,6 +30,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from virtue.evaluation.keys import SIZE
+from virtue.evaluation.sharing import World
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +89,16 @@ class Store:
         part = _unfinished(note)
         part.write_text(json.dumps({"format": FORMAT}) + "\n", encoding="utf-8")
         part.replace(note)
+
+
+@contextmanager
+def kept_in(place: Store | str | Path | None, world: World) -> Iterator[Store]:
+    """A store, the one in a folder, or for None one in a temporary folder that all processes of the world share."""
+    if place is None:
+        with world.folder() as folder:
+            yield Store(folder)
+    else:
+        yield place if isinstance(place, Store) else Store(place)
 
 
 class Shelf:

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from virtue.embedder import Embedder
-from virtue.evaluation.benchmarks.scene_pictures import ScenePicture, relation_axis, size_word
+from virtue.evaluation.benchmarks.scene_pictures import ScenePicture, relation_axis
 from virtue.evaluation.benchmarks.scene_tasks import SWAPS, scene_tasks
+from virtue.evaluation.benchmarks.sizes import size_word
 from virtue.evaluation.scenes import measure, visual_prompt
 from virtue.evaluation.tasks import Task
 from virtue.images import open_image
@@ -17,7 +18,7 @@ from virtue.items import Item
 from virtue.prompts import Mask, Point, as_visual_prompt
 from virtue.scenes.captions import canonical_caption, caption_rng, region_samples
 from virtue.scenes.composing import Wish, compose
-from virtue.scenes.renderer import SceneObject, render, scenes
+from virtue.scenes.renderer import render, scenes
 from virtue.scenes.vocabulary import RELATIONS
 
 COUNT, SEED = 20, 5
@@ -64,7 +65,7 @@ def test_captions_are_those_of_the_scenes(tasks: dict[str, Task]) -> None:
         assert task.groups[number] == str(scene.seed)
         thing = scene.objects[sample.object_index]
         assert task.queries[number].prompt == visual_prompt("box", thing)
-        assert task.tags["size"][number] == size_word(thing)
+        assert task.tags["size"][number] == size_word(thing.box, thing.mask.size)
         assert task.tags["relation"][number] == relation_axis(sample.elements.relation)
         assert np.array_equal(np.asarray(open_image(task.queries[number].image)), scene.image)
     assert task.swaps is not None
@@ -126,7 +127,7 @@ def test_a_task_holds_no_pixels() -> None:
 
 def test_sizes_have_words() -> None:
     def sized(side: int) -> str:
-        return size_word(SceneObject("cat", (0, 0, side, side), np.zeros((100, 100), bool), 0))
+        return size_word((0, 0, side, side), 10_000)
 
     assert [sized(side) for side in (14, 15, 38, 39)] == ["small", "medium", "medium", "large"]
 

@@ -21,6 +21,19 @@ def test_runs_of_one_name_are_numbered() -> None:
     assert run_names(runs) == ["nano, prompt", "nano, none", "nano, prompt (2)"]
 
 
+def test_runs_of_one_name_are_called_by_the_settings_that_differ() -> None:
+    box, point, twin = (results(settings={"shown": shown, "count": 9}) for shown in ("box", "point", "point"))
+    unlike = results(settings={"shown": "mask"}, strategy="crop")
+    scar = results(settings={"limit": None})  # nothing was shown of scenes
+    assert run_names([box, scar]) == ["nano, prompt", "nano, prompt (2)"]
+    assert run_names([box, point, twin, unlike]) == [
+        "nano, prompt, shown box",
+        "nano, prompt, shown point",
+        "nano, prompt, shown point (2)",
+        "nano, crop",
+    ]
+
+
 def test_a_difference_beyond_noise_is_marked_by_its_sign() -> None:
     first = results(task("scenes/a", WRONG), task("scenes/b", RIGHT), task("scenes/c", HALF))
     other = results(task("scenes/a", RIGHT), task("scenes/b", WRONG), task("scenes/c", HALF[::-1]), strategy="none")

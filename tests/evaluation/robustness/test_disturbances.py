@@ -1,12 +1,14 @@
 """Disturbances of one object whose facts follow by hand: a ring of known pixels in a picture of 100 x 80."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from virtue.evaluation.robustness import prompt_disturbances
 from virtue.evaluation.robustness.disturbances import (
     ANSWERED,
     BASES,
@@ -88,6 +90,15 @@ def test_at_severity_0_nothing_is_disturbed(disturbance) -> None:
     assert prompt == expected[disturbance.family]
     assert disturbance.severities[0] == 0
     assert list(disturbance.severities) == sorted(disturbance.severities)
+
+
+def test_a_box_on_a_file_is_told_by_the_header_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(PICTURE).save(path)
+    monkeypatch.setattr(prompt_disturbances, "open_image", lambda image: pytest.fail("the picture was decoded"))
+    region = region_of(Item(image=path, prompt=Box(90, 70, 120, 90)))
+    assert region is not None
+    assert (region.box, region.size) == ((90, 70, WIDTH, HEIGHT), (WIDTH, HEIGHT))
 
 
 @pytest.mark.parametrize("seed", range(5))

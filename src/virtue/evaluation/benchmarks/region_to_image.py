@@ -9,7 +9,6 @@ the object, what the scene swaps replace is the scene.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,8 +16,10 @@ from itertools import dropwhile
 
 import numpy as np
 
+from virtue.evaluation.benchmarks.caption_words import caption_words, shared_ends
 from virtue.evaluation.benchmarks.region_questions import PICTURES, Question, pictures_of, questions
-from virtue.evaluation.benchmarks.scene_pictures import ScenePicture, check_shown, pointed, relation_axis, size_word
+from virtue.evaluation.benchmarks.scene_pictures import ScenePicture, check_shown, pointed, relation_axis
+from virtue.evaluation.benchmarks.sizes import size_word
 from virtue.evaluation.tasks import Task
 from virtue.items import Item
 from virtue.scenes.composing import holds
@@ -56,7 +57,8 @@ def _task(asked: Sequence[Question], shown: str) -> Task:
         for index in question.regions:
             queries.append(pointed(picture, index, shown))
             ids.append(f"scene {question.seed} object {index}")
-            sizes.append(size_word(picture.scene().objects[index]))
+            thing = picture.scene().objects[index]
+            sizes.append(size_word(thing.box, thing.mask.size))
     lists = [np.arange(PICTURES * (number // 2), PICTURES * (number // 2 + 1)) for number in range(len(queries))]
     swaps = [own for question in asked for own in question.swaps]
     return Task(
@@ -101,7 +103,6 @@ Elements = tuple[str, str]
 
 NO_ELEMENTS, NO_RIGHT = "with unknown elements", "without another image of the same"
 DISTRACTORS = 9
-_ARTICLES = frozenset({"a", "an", "the"})
 _LEADING = frozenset({"at", "by", "in", "inside", "near", "of", "on", "with", "within"})
 
 
@@ -223,8 +224,8 @@ def caption_elements(true: str, swapped: Mapping[str, Sequence[str]]) -> Element
     Returns:
         Object and scene; None where one of them cannot be told.
     """
-    words = _words(true)
-    spans = {kind: [_span(words, _words(false)) for false in captions] for kind, captions in swapped.items()}
+    words = caption_words(true)
+    spans = {kind: [_span(words, caption_words(false)) for false in captions] for kind, captions in swapped.items()}
     if not all(spans.get(kind) for kind in ("object", "relation", "scene")):
         return None
     start, end = min(spans["relation"], key=_length)
@@ -238,18 +239,12 @@ def caption_elements(true: str, swapped: Mapping[str, Sequence[str]]) -> Element
 
 def _span(true: Sequence[str], false: Sequence[str]) -> tuple[int, int]:
     """Where the first caption differs from the second: first word, and the one behind the last."""
-    shortest = min(len(true), len(false))
-    front = next((i for i in range(shortest) if true[i] != false[i]), shortest)
-    back = next((i for i in range(shortest - front) if true[-1 - i] != false[-1 - i]), shortest - front)
-    return front, len(true) - back
+    first, last = shared_ends(true, false)
+    return first, len(true) - last
 
 
 def _length(span: tuple[int, int]) -> int:
     return span[1] - span[0]
-
-
-def _words(text: str) -> list[str]:
-    return [word for word in re.findall(r"[\w'-]+", text.lower()) if word not in _ARTICLES]
 
 
 def _trimmed(words: list[str]) -> list[str]:

@@ -12,7 +12,6 @@ image by more than rounding does, or its captions are none.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,12 +23,14 @@ from virtue.data import annotated
 from virtue.data.pairs import RowError
 from virtue.data.rows import Row
 from virtue.data.tables import Table
+from virtue.evaluation.benchmarks.caption_words import caption_words, shared_ends
 from virtue.evaluation.benchmarks.distractors import Distractors, RealDistractors, check_distractors
 from virtue.evaluation.benchmarks.found_images import FoundImages
 from virtue.evaluation.benchmarks.mmeb_texts import scar_text
+from virtue.evaluation.benchmarks.sizes import size_word
 from virtue.evaluation.tasks import Task
 from virtue.items import Item
-from virtue.prompts import Box, as_visual_prompt
+from virtue.prompts import as_visual_prompt
 from virtue.scenes.region_captions import KINDS
 
 SETS: dict[str, str] = {
@@ -42,14 +43,10 @@ SETS: dict[str, str] = {
 """The published sets, which make an overall together, and the folder that each one's images are in."""
 
 SWAPS = ("object", "relation", "scene")
-SIZES = {"small": 0.02, "medium": 0.15, "large": 1.0}
-"""What share of the image a box covers at most, to be called so."""
-
 BAD_BOX, BAD_CAPTIONS, BEYOND = "with a box that does not fit", "with no captions", "beyond the limit"
 
 _PREFIX = "SCaR_eval_"
 _COLUMNS = ("qry_text", "qry_image_path", "tgt_text", "bbox")
-_ARTICLES = ("a", "an", "the")
 _SCENES = tuple({"place": "scene"}.get(kind, kind) for kind in KINDS)
 
 
@@ -120,8 +117,9 @@ def kind_of_swap(true: str, false: str) -> str:
         true: The true caption.
         false: The wrong one.
     """
-    first, last = _shared_ends(true, false)
-    if first == last == 0 or _words(true) == _words(false):
+    one, other = caption_words(true), caption_words(false)
+    first, last = shared_ends(one, other)
+    if first == last == 0 or one == other:
         return ""
     return "object" if not first else "relation" if last else "scene"
 
@@ -208,7 +206,7 @@ def _region(row: Row, number: int, images: FoundImages, instruction: bool) -> _R
         return BAD_CAPTIONS
     text = row.text("qry_text") if instruction else ""
     query = Item(text=scar_text(text) if text.strip() else None, image=file, prompt=box)
-    return _Region(number, query, path, captions, _size(box, width * height))
+    return _Region(number, query, path, captions, size_word((box.x1, box.y1, box.x2, box.y2), width * height))
 
 
 def _captions(row: Row) -> list[str] | None:
@@ -218,11 +216,6 @@ def _captions(row: Row) -> list[str] | None:
     except RowError:
         return None
     return captions if len(captions) > 1 and all(caption.strip() for caption in captions) else None
-
-
-def _size(box: Box, pixels: int) -> str:
-    share = (box.x2 - box.x1) * (box.y2 - box.y1) / pixels
-    return next((name for name, most in SIZES.items() if share < most), "large")
 
 
 def _with_real_distractors(table: Table, regions: list[_Region], kind: Distractors, seed: int) -> list[_Region]:
@@ -275,7 +268,8 @@ def _sure_kinds(true: str, false: Sequence[str]) -> list[str] | None:
     third, rest = divmod(len(false), len(SWAPS))
     if rest or not third:
         return None
-    first, last = zip(*(_shared_ends(true, caption) for caption in false), strict=True)
+    words = caption_words(true)
+    first, last = zip(*(shared_ends(words, caption_words(caption)) for caption in false), strict=True)
     by_first = sorted(range(len(false)), key=lambda i: (first[i], -last[i]))
     objects, others = by_first[:third], by_first[third:]
     by_last = sorted(others, key=lambda i: (last[i], -first[i]))
@@ -286,16 +280,3 @@ def _sure_kinds(true: str, false: Sequence[str]) -> list[str] | None:
         return None
     kinds = dict.fromkeys(objects, "object") | dict.fromkeys(relations, "relation") | dict.fromkeys(scenes, "scene")
     return [kinds[i] for i in range(len(false))]
-
-
-def _shared_ends(true: str, false: str) -> tuple[int, int]:
-    """How many first words two captions share, and how many last words."""
-    one, two = _words(true), _words(false)
-    most = min(len(one), len(two))
-    first = next((i for i in range(most) if one[i] != two[i]), most)
-    last = next((i for i in range(most - first) if one[-1 - i] != two[-1 - i]), most - first)
-    return first, last
-
-
-def _words(caption: str) -> list[str]:
-    return [word for word in re.findall(r"\w+", caption.lower()) if word not in _ARTICLES]

@@ -18,13 +18,11 @@ from virtue.evaluation.scenes import visual_prompt
 from virtue.items import Item
 from virtue.prompts import AnyPrompt, Mask
 from virtue.scenes.composing import Wish, compose
-from virtue.scenes.renderer import Scene, SceneObject, render
+from virtue.scenes.renderer import Scene, render
 from virtue.scenes.vocabulary import RELATION_AXES, RELATIONS
 
 SHOWN = ("box", "point", "mask", "none")
 """How a region is pointed at; "none" does not point at it."""
-
-SMALL, MEDIUM = 0.02, 0.15
 
 KEPT = 32
 """Scenes that are kept, each half a megabyte."""
@@ -90,13 +88,6 @@ def pointed(picture: ScenePicture, index: int, shown: str) -> Item:
     if shown == "mask":
         return picture.item(SceneMask(picture, index))
     return picture.item(visual_prompt(shown, picture.scene().objects[index]))
-
-
-def size_word(thing: SceneObject) -> str:
-    """How large an object is: "small" where its box covers less than 2 % of the picture, "medium" less than 15 %."""
-    x1, y1, x2, y2 = thing.box
-    share = (x2 - x1) * (y2 - y1) / thing.mask.size
-    return "small" if share < SMALL else "medium" if share < MEDIUM else "large"
 
 
 def relation_axis(relation: int) -> str:

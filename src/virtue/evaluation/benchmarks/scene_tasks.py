@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from virtue.evaluation.benchmarks.region_to_image import region_to_image
-from virtue.evaluation.benchmarks.scene_pictures import ScenePicture, check_shown, pointed, relation_axis, size_word
+from virtue.evaluation.benchmarks.scene_pictures import ScenePicture, check_shown, pointed, relation_axis
+from virtue.evaluation.benchmarks.sizes import size_word
 from virtue.evaluation.tasks import Task
 from virtue.items import Item
 from virtue.scenes.captions import canonical_caption, caption_rng, region_samples
@@ -67,12 +68,13 @@ def scene_tasks(count: int = 1000, seed: int = 0, *, shown: str = "box") -> list
 def _look(picture: ScenePicture, shown: str) -> _Looked:
     scene = picture.scene()
     samples = region_samples(scene, caption_rng(scene))
+    asked = [scene.objects[sample.object_index] for sample in samples]
     return _Looked(
         picture=picture,
         caption=canonical_caption(scene),
         samples=samples,
         queries=[pointed(picture, sample.object_index, shown) for sample in samples],
-        sizes=[size_word(scene.objects[sample.object_index]) for sample in samples],
+        sizes=[size_word(thing.box, thing.mask.size) for thing in asked],
     )
 
 

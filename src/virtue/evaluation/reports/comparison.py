@@ -56,13 +56,29 @@ class Compared:
 
 
 def run_names(runs: Sequence[Results]) -> list[str]:
-    """What each run is called: its model and strategy, and a number where two would be called the same."""
+    """What each run is called: its model and strategy.
+
+    Where two would be called the same, the settings follow in which these differ, and a number where none does.
+    """
+    alike: dict[str, list[Results]] = {}
+    for run in runs:
+        alike.setdefault(f"{run.model}, {run.strategy}", []).append(run)
     names: list[str] = []
     for run in runs:
         name = f"{run.model}, {run.strategy}"
+        name = ", ".join([name, *_differing(run, alike[name])])
         same = sum(one == name or one.startswith(f"{name} (") for one in names)
         names.append(f"{name} ({same + 1})" if same else name)
     return names
+
+
+def _differing(run: Results, others: Sequence[Results]) -> list[str]:
+    """The settings of a run that differ from those of another that has them, such as "shown point"."""
+    return [
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in run.settings.items()
+        if value is not None and any(other.settings.get(name, value) != value for other in others)
+    ]
 
 
 def compare(runs: Sequence[Results]) -> list[Compared]:

@@ -49,7 +49,7 @@ class Sheet:
     """A table of text.
 
     Attributes:
-        title: What it shows.
+        title: What it shows; "" for a table that stands below a heading of its own.
         header: One cell per column; the first column holds names, all others figures.
         rows: As long as the header each.
         notes: What has to be known to read it, a sentence each.
@@ -66,7 +66,9 @@ class Sheet:
         from rich.markup import escape
         from rich.table import Table
 
-        table = Table(title=escape(self.title), title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD)
+        table = Table(
+            title=escape(self.title) or None, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD
+        )
         for number, name in enumerate(self.header):
             table.add_column(escape(name), justify="right" if number else "left", overflow="fold")
         for row in self.rows:
@@ -75,10 +77,11 @@ class Sheet:
         return table
 
     def to_markdown(self) -> str:
-        """For a page: a heading, the table, the notes."""
+        """For a page: a heading where there is a title, the table, the notes."""
         lines = [self.header, ("---", *["---:"] * (len(self.header) - 1)), *self.rows]
         table = "\n".join(f"| {' | '.join(map(_cell, cells))} |" for cells in lines)
-        return "\n\n".join([f"### {self.title}", table, *self.notes])
+        heading = [f"### {self.title}"] if self.title else []
+        return "\n\n".join([*heading, table, *self.notes])
 
 
 def percent(figure: Interval | float | None) -> str:

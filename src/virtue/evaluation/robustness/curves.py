@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
@@ -54,7 +53,7 @@ from virtue.evaluation.robustness.disturbances import (
 from virtue.evaluation.robustness.measures import BINS, UNITS, bins, measured
 from virtue.evaluation.robustness.prompt_disturbances import region_of
 from virtue.evaluation.sharing import World, from_environment
-from virtue.evaluation.store import Store
+from virtue.evaluation.store import Store, kept_in
 from virtue.evaluation.strategies import strategy_changes
 from virtue.evaluation.tasks import Task
 from virtue.images import image_key
@@ -114,8 +113,7 @@ def curves(
     wanted, natural = _wanted(task, names)
     _check_measures(task, measures or {})
     place = from_environment() if world is None else world
-    with ExitStack() as stack:
-        kept = Store(stack.enter_context(place.folder()) if store is None else store)
+    with kept_in(store, place) as kept:
         run = _Run(_loaded(model), task, strategy_changes(strategy), kept, batch_size, seed, resamples, place)
         if names is None:
             wanted = _telling(run, wanted, strategy)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,8 +92,8 @@ def region_of(item: Item) -> Region | None:
 def picture_size(item: Item) -> tuple[int, int]:
     """Width and height of an item's picture after the EXIF turn."""
     assert item.image is not None
-    if isinstance(item.image, str) and not item.image[:8].lower().startswith(("http://", "https://", "data:")):
-        return image_size(item.image)
+    if isinstance(item.image, Path):
+        return image_size(item.image)  # its header is enough
     width, height = open_image(item.image).size
     return width, height
 

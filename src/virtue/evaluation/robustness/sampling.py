@@ -20,7 +20,7 @@ Letters: N items, D dimensions, C candidate points of a picture, P pixels of a m
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from math import isqrt
 from pathlib import Path
@@ -40,7 +40,7 @@ from virtue.evaluation.ranking import rank
 from virtue.evaluation.results import Curve, CurvePoint
 from virtue.evaluation.robustness.disturbances import SAMPLING
 from virtue.evaluation.sharing import World, from_environment
-from virtue.evaluation.store import Store
+from virtue.evaluation.store import kept_in
 from virtue.evaluation.tasks import Task
 from virtue.images import image_key, open_image
 from virtue.items import Item
@@ -321,8 +321,7 @@ def sampling_curves(
     place = from_environment() if world is None else world
     encoders = [encoder for way in ways for encoder in _of_counts(model, way, counts)]
     made: dict[Way, list[CurvePoint]] = {way: [] for way in ways}
-    with ExitStack() as stack:
-        kept = Store(stack.enter_context(place.folder()) if store is None else store)
+    with kept_in(store, place) as kept:
         for number, encoder in enumerate(encoders):
             queries, candidates = (
                 # Texts are embedded once for all, by the model itself.
