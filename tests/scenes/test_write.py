@@ -62,6 +62,24 @@ def test_coco_masks_are_the_scenes(tmp_path: Path) -> None:
     assert [image["file_name"] for image in captions["images"]] == [f"images/test_{seed:08d}.png" for seed in range(3)]
 
 
+def test_coco_files_say_place_and_relations(tmp_path: Path) -> None:
+    coco = json.loads((write_scenes(tmp_path, 3, width=64, height=48) / "instances.json").read_text())
+    shown = [render(seed, "test", 64, 48) for seed in range(3)]
+    assert [image["place"] for image in coco["images"]] == [scene.place for scene in shown]
+    names = {category["id"]: category["name"] for category in coco["categories"]}
+    things = {entry["id"]: (entry["image_id"], names[entry["category_id"]]) for entry in coco["annotations"]}
+    said = {
+        (things[entry["id"]], said["relation"], things[said["annotation_id"]])
+        for entry in coco["annotations"]
+        for said in entry["relations"]
+    }
+    assert said == {
+        ((seed, scene.objects[one].name), relation, (seed, scene.objects[two].name))
+        for seed, scene in enumerate(shown)
+        for one, relation, two in scene.relations
+    }
+
+
 def test_a_killed_run_goes_on_and_ends_alike(tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     write_scenes(whole, 5, width=48, height=48)

@@ -4,6 +4,9 @@
     folder/SCaR_eval_scenes.parquet              qry_text, qry_image_path, tgt_text (ten, true one first), bbox (XYWH)
     folder/instances.json, folder/captions.json  COCO: masks as compressed RLE, boxes, categories; captions
 
+Beyond COCO, an image of instances.json has its `place`, and an annotation its `relations` to others of the image, as in
+`{"relation": "left of", "annotation_id": 12}`; both are what the picture was drawn from.
+
 The work is done in parts of a fixed number of scenes. A part's pictures are written first, then its rows, and every
 file is moved into place whole, so a part either counts as done or is done again. The three tables are put together from
 the parts at the end, one part at a time: memory does not grow with the number of scenes.
@@ -139,7 +142,8 @@ def _write_part(
         path = f"images/{scene.split}_{scene.seed:08d}.{suffix}"
         _write_whole(folder / path, _encoded(scene.image, settings.image_format))
         part["rows"] += _scar_rows(scene, path)
-        part["images"].append({"id": number, "file_name": path, "width": settings.width, "height": settings.height})
+        size = {"width": settings.width, "height": settings.height}
+        part["images"].append({"id": number, "file_name": path, **size, "place": scene.place})
         part["instances"] += _instances(scene, number)
         part["captions"].append({"id": number, "image_id": number, "caption": canonical_caption(scene)})
         progress(number + 1)
@@ -176,15 +180,21 @@ def _scar_rows(scene: Scene, path: str) -> Iterator[dict[str, Any]]:
 
 def _instances(scene: Scene, image_id: int) -> Iterator[dict[str, Any]]:
     """One COCO annotation for each object; ids count objects, ten places to a scene."""
+    ids = [image_id * 10 + index + 1 for index in range(len(scene.objects))]
     for thing in scene.objects:
         yield {
-            "id": image_id * 10 + thing.index + 1,
+            "id": ids[thing.index],
             "image_id": image_id,
             "category_id": object_id(thing.name) + 1,
             "bbox": _xywh(thing.box),
             "area": int(thing.mask.sum()),
             "segmentation": to_rle(thing.mask),
             "iscrowd": 0,
+            "relations": [
+                {"relation": relation, "annotation_id": ids[other]}
+                for index, relation, other in scene.relations
+                if index == thing.index
+            ],
         }
 
 
