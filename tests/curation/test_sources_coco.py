@@ -1,0 +1,207 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.curation.published_sources import (
+    HEIGHT,
+    WIDTH,
+    annotation,
+    image,
+    picture,
+    write_coco,
+    write_coco_stuff,
+    write_json,
+    write_stuff_maps,
+)
+from virtue.curation.samples import Fact, Other
+from virtue.curation.sources import open_source
+from virtue.curation.sources.coco_stuff import stuff_words
+from virtue.masks import from_rle
+from virtue.prompts import Box
+from virtue.scenes.renderer import render
+from virtue.scenes.write import write_scenes
+
+SQUARE = [[8, 8, 16, 8, 16, 16, 8, 16]]
+
+
+def one_image(folder: Path, *annotations: dict[str, object], **more: object) -> Path:
+    return write_coco(folder / "instances.json", [image(1, "a.png", **more)], annotations, folder)
+
+
+def test_an_annotation_becomes_a_region(tmp_path: Path) -> None:
+    file = one_image(
+        tmp_path,
+        annotation(5, 1, 1, [8, 8, 8, 8], segmentation=SQUARE, caption=" a small dog "),
+        annotation(6, 1, 2, [20, 20.5, 40, 20]),
+    )
+    dog, boat = open_source("coco", file, name="pets")
+    assert (dog.id, dog.source, dog.image, dog.image_id) == ("pets/5", "pets", "a.png", "pets/a.png")
+    assert (dog.width, dog.height, dog.box, dog.category) == (WIDTH, HEIGHT, Box(8, 8, 16, 16), "dog")
+    assert dog.caption == "a small dog"
+    assert dog.others == (Other("boat", Box(20, 20.5, 60, 40.5)),)
+    assert dog.segmentation is not None and from_rle(dog.segmentation)[8:16, 8:16].all()
+    assert from_rle(dog.segmentation).sum() == 64
+    assert (boat.segmentation, boat.caption, boat.facts) == (None, None, ())
+
+
+def test_what_is_no_region_is_counted_by_reason(tmp_path: Path) -> None:
+    file = one_image(
+        tmp_path,
+        annotation(1, 1, 1, [8, 8, 8, 8]),
+        annotation(2, 1, 1, [8, 8, 0, 8]),
+        annotation(3, 1, 1, [8, 8, "wide", 8]),
+        annotation(4, 1, 1, [8, 8, 8]),
+        annotation(5, 1, 1, [60, 8, 20, 8]),  # four of twenty columns are inside
+        annotation(6, 1, 3, [0, 0, 60, 40], iscrowd=1),
+        annotation(7, 1, 1, [8, 8, 2, 2]),
+        annotation(8, 1, 99, [8, 8, 8, 8]),
+    )
+    source = open_source("coco", file)
+    (region,) = source
+    assert source.left_out == {"with a broken box": 4, "of crowds": 1, "that are tiny": 1, "with no category": 1}
+    assert [other.category for other in region.others] == ["person", "dog"]  # the crowd and the tiny one are there
+    assert list(source) == [region]
+    assert source.left_out["with a broken box"] == 4  # counts started anew
+
+
+def test_the_least_share_of_the_image_is_chosen(tmp_path: Path) -> None:
+    file = one_image(tmp_path, annotation(1, 1, 1, [8, 8, 12, 8]))  # 96 of 3,072 pixels
+    assert len(list(open_source("coco", file, min_share=1 / 32))) == 1
+    assert len(list(open_source("coco", file, min_share=1 / 31))) == 0
+    with pytest.raises(ValueError, match="is from 0 to 1, got 2"):
+        open_source("coco", file, min_share=2)
+
+
+def test_boxes_are_clipped_and_masks_left_out_where_they_must_be(tmp_path: Path) -> None:
+    file = one_image(
+        tmp_path,
+        annotation(1, 1, 1, [-4, 8, 20, 8]),
+        annotation(2, 1, 1, [8, 8, 8, 8], segmentation=[[0, 0, 900, 0, 900, 900]]),
+        annotation(3, 1, 1, [8, 8, 8, 8], segmentation={"size": [10, 10], "counts": [50, 50]}),
+        annotation(4, 1, 1, [8, 8, 8, 8], segmentation={"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}),
+        annotation(5, 1, 1, [8, 8, 8, 8], segmentation="broken"),
+        annotation(6, 1, 1, [8, 8, 8, 8], segmentation=[[10**400, 0, 9, 0, 9, 9], [1, 2, 3, 4]]),
+    )
+    source = open_source("coco", file)
+    regions = list(source)
+    assert regions[0].box == Box(0, 8, 16, 16)
+    assert all(region.segmentation is None for region in regions)
+    assert source.mended == {"boxes clipped at the edge of the image": 1, "masks that cannot be read, left out": 5}
+    assert not source.left_out
+
+
+def test_images_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
+    names = ("there.png", "missing.png", "broken.png", "other.png", "../outside.png", "x" * 999)
+    images = [image(number, name) for number, name in enumerate(names)]
+    boxes = [annotation(number, number // 2, 1, [8, 8, 8, 8]) for number in range(12)]
+    folder = tmp_path / "images"
+    file = write_coco(tmp_path / "instances.json", images, boxes, None)
+    picture(folder / "there.png")
+    picture(folder / "other.png", 32, 32)
+    (folder / "broken.png").write_bytes(b"no picture")
+    picture(tmp_path / "outside.png")
+    source = open_source("coco", file, folder)
+    assert [region.image for region in source] == ["there.png", "there.png"]
+    assert source.left_out == {
+        "with a missing image": 6,
+        "with a broken image": 2,
+        "with an image of another size than annotated": 2,
+    }
+
+
+def test_images_are_found_wherever_they_were_unpacked(tmp_path: Path) -> None:
+    images = [image(1, "COCO_train2014_000000000285.jpg"), image(2, "deep/b.png"), image(3, "c.png")]
+    boxes = [annotation(number, number, 1, [8, 8, 8, 8]) for number in (1, 2, 3)]
+    file = write_coco(tmp_path / "instances.json", images, boxes, None)
+    for name in ("images/train2017/000000000285.jpg", "deep/b.png", "val/c.png"):
+        picture(tmp_path / name)
+    regions = list(open_source("coco", file))
+    assert [region.image for region in regions] == ["images/train2017/000000000285.jpg", "deep/b.png", "val/c.png"]
+    assert [region.image_id for region in regions] == ["COCO/285", "COCO/deep/b.png", "COCO/c.png"]
+
+
+def test_strange_values_do_no_harm(tmp_path: Path) -> None:
+    value = {
+        "images": [image(1, "a.png"), {"id": [1], "file_name": "b"}, 7],
+        "annotations": [
+            annotation(1, 1, 1, [8, 8, 8, 8], relations=[{"relation": "on", "annotation_id": [2]}, 3], caption=5),
+            {"id": [3], "image_id": 1, "category_id": {}, "bbox": {"x": 1}},
+            annotation(4, 1, 1, [8, 8, 10**400, 8]),
+            "text",
+        ],
+        "categories": [{"id": 1, "name": "dog"}, {"id": None}, None],
+    }
+    picture(tmp_path / "a.png")
+    (region,) = open_source("coco", write_json(tmp_path / "instances.json", value))
+    assert (region.id, region.facts, region.caption) == ("COCO/1", (), None)
+
+
+def test_a_file_that_is_not_coco_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match='has no "images": a COCO file has images, annotations and categories'):
+        open_source("coco", write_json(tmp_path / "set.json", {"annotations": []}))
+
+
+def test_captions_of_the_image_are_scene_words(tmp_path: Path) -> None:
+    one_image(tmp_path, annotation(1, 1, 1, [8, 8, 8, 8]), place="on a beach")
+    captions = [{"image_id": 1, "caption": "A dog\nruns."}, {"image_id": 1, "caption": "One dog."}, {"image_id": 2}]
+    write_json(tmp_path / "captions.json", {"annotations": captions})
+    (region,) = open_source("coco", tmp_path)
+    assert region.scene == ("on a beach", "A dog runs.", "One dog.")
+
+
+def test_stuff_and_things_of_one_photograph(tmp_path: Path) -> None:
+    source = open_source("coco-stuff", write_coco_stuff(tmp_path), split="val2017")
+    grass, wall, dog = source
+    assert (grass.id, grass.category, grass.image_id) == ("COCO_Stuff/10000", "grass", "COCO/139")
+    assert grass.image == "val2017/000000000139.jpg"
+    assert grass.segmentation is not None and from_rle(grass.segmentation)[:, 32:].all()
+    assert (wall.category, dog.category) == ("brick wall", "dog")
+    assert [other.category for other in dog.others] == ["grass", "brick wall"]
+    assert dog.scene == ("A dog on the grass.",)
+    assert source.left_out == {"with no category": 1}  # "other" names nothing
+
+
+def test_stuff_out_of_label_maps(tmp_path: Path) -> None:
+    (grass,) = open_source("COCO_Stuff", write_stuff_maps(tmp_path))
+    assert (grass.id, grass.category, grass.image_id) == ("COCO_Stuff/139.124", "grass", "COCO/139")
+    assert grass.box == Box(32, 0, 64, 48)
+    assert grass.others == (Other("person", Box(0, 0, 16, 24)),)
+    assert grass.segmentation is not None and np.count_nonzero(from_rle(grass.segmentation)) == 32 * HEIGHT
+    with pytest.raises(FileNotFoundError, match=r"holds no label maps like 000000000139\.png in a folder train2017"):
+        open_source("COCO_Stuff", tmp_path, split="train2017")
+
+
+def test_names_of_stuff_are_words() -> None:
+    names = ("wall-brick", "sky-other", "door-stuff", "window-blind", "structural-other", "grass")
+    assert [stuff_words(name) for name in names] == ["brick wall", "sky", "door", "window blind", "", "grass"]
+
+
+def test_scenes_say_their_place_and_relations(tmp_path: Path) -> None:
+    write_scenes(tmp_path, 3, width=64, height=64)
+    regions = list(open_source("scenes", tmp_path))
+    shown = [render(seed, "test", 64, 64) for seed in range(3)]
+    assert [region.category for region in regions] == [thing.name for scene in shown for thing in scene.objects]
+    assert [region.scene for region in regions] == [(scene.place,) for scene in shown for _ in scene.objects]
+    expected = [
+        tuple(
+            Fact(thing.name, relation, scene.objects[other].name)
+            for index, relation, other in scene.relations
+            if index == thing.index
+        )
+        for scene in shown
+        for thing in scene.objects
+    ]
+    assert [region.facts for region in regions] == expected
+    assert any(expected)
+    assert regions[0].image_id == "scenes/test_00000000"
+    assert regions[0].image == "images/test_00000000.png"
+    assert len({region.id for region in regions}) == len(regions)
+    mask = regions[0].segmentation
+    assert mask is not None and np.array_equal(from_rle(mask), shown[0].objects[0].mask)
+
+
+def test_scenes_without_places_are_refused(tmp_path: Path) -> None:
+    one_image(tmp_path, annotation(1, 1, 1, [8, 8, 8, 8]))
+    with pytest.raises(ValueError, match=r"says no places: .* write the scenes into a new folder"):
+        open_source("scenes", tmp_path)
