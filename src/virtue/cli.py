@@ -2,14 +2,15 @@
 
 `virtue --help` must answer at once, so a command's module (and with it torch) is imported only when that command runs:
 `COMMANDS` keeps where each one lives and the line that describes it. A module in `virtue.commands` holds a plain
-function with annotated parameters, whose docstring is the help, and `EXAMPLES`, the lines shown below it.
+function with annotated parameters, whose docstring is the help, and `EXAMPLES`, the lines shown below it. One that also
+holds `PARTS`, functions by name, is a group: `virtue curate build`.
 
 Nothing a user does ends in a traceback: `_Commands.invoke` says in one sentence what was wrong. Exit codes: 2 for a
 command or an input that cannot be right, 1 for what failed on the way, 130 for Ctrl-C.
 """
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -59,6 +60,13 @@ class Command:
         examples: tuple[str, ...] = importlib.import_module(self.target.split(":")[0]).EXAMPLES
         return examples
 
+    def parts(self) -> Mapping[str, Callable[..., None]]:
+        """Its own commands by name, from its module's `PARTS`; none for most."""
+        parts: Mapping[str, Callable[..., None]] = getattr(
+            importlib.import_module(self.target.split(":")[0]), "PARTS", {}
+        )
+        return parts
+
 
 COMMANDS = {
     "demo": Command("virtue.commands.demo:demo", "Index the sample images and search them in three ways."),
@@ -73,6 +81,7 @@ COMMANDS = {
     ),
     "report": Command("virtue.commands.report:report", "Put runs side by side, beside the paper's figures."),
     "convert": Command("virtue.commands.convert:convert", "Convert a checkpoint between the released layout and ours."),
+    "curate": Command("virtue.commands.curate:curate", "Build a SCaR set from annotations, an LLM and people."),
     "info": Command("virtue.commands.info:info", "Show what is installed, and what a model or an index is."),
 }
 
@@ -97,7 +106,11 @@ class _Commands(TyperGroup):
             raise typer.Exit(2 if isinstance(error, INPUT_ERRORS) else 1) from error
 
 
-app = typer.Typer(cls=_Commands, no_args_is_help=True, epilog="\n  ".join(["Examples:", *EXAMPLES]))
+def _epilog(examples: Sequence[str]) -> str:
+    return "\n  ".join(["Examples:", *examples])
+
+
+app = typer.Typer(cls=_Commands, no_args_is_help=True, epilog=_epilog(EXAMPLES))
 
 
 def _show_version(asked: bool) -> None:
@@ -127,9 +140,15 @@ for _name, _command in COMMANDS.items():
 def _load(name: str) -> Any:
     """The real command `name`, with its options and examples."""
     command = COMMANDS[name]
-    single = typer.Typer(add_completion=False)
-    single.command(name, epilog="\n  ".join(["Examples:", *command.examples()]))(command.load())
-    return get_command(single)
+    found, parts, examples = typer.Typer(add_completion=False), command.parts(), command.examples()
+    if not parts:
+        found.command(name, epilog=_epilog(examples))(command.load())
+        return get_command(found)
+    found.callback(no_args_is_help=True, epilog=_epilog(examples))(command.load())
+    for part, function in parts.items():
+        own = [line for line in examples if f"{line} ".startswith(f"virtue {name} {part} ")]
+        found.command(part, epilog=_epilog(own))(function)
+    return get_command(found)
 
 
 def _is_failure(error: Exception) -> bool:

@@ -1,0 +1,343 @@
+"""Asks an LLM behind any endpoint that speaks OpenAI's chat completions, and buys no answer twice.
+
+1. An answer that is kept under the question's key is used. Otherwise
+2. the request waits for its turn: so many in flight, so many requests and tokens a minute, room in the budget;
+3. it is sent. What may pass (408, 409, 429, 5xx, a connection that breaks or takes too long) is sent again, later each
+   time and not before the server's `Retry-After`, which holds all other requests back too;
+4. the answer is on disk, with its cost, before anybody sees it. A refusal is an answer and is kept;
+5. an answer that is not in the form that was asked for is asked for again with what was wrong, a few times.
+
+So a process killed at any moment pays again at most for what was in flight: the endpoint had not answered yet. Calls
+of the same question at once share one request. Every request bears its key as `Idempotency-Key`.
+
+Endpoints differ, and the client finds out how: one that does not take a JSON schema gets it in words, one that wants
+`max_completion_tokens` gets that. Answers are read leniently and checked strictly (`questions.Reply.read`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
+
+from pydantic import BaseModel
+
+from virtue.curation.budget import Budget, Reservation, Totals, Usage
+from virtue.curation.endpoint import Endpoint, LlmError, PassingError, RejectedError, one_line
+from virtue.curation.pace import Pace
+from virtue.curation.questions import Form, Question, Reply, schema
+from virtue.curation.writers import WriterRefusal
+
+__all__ = ["Answers", "LlmClient", "LlmError", "Settings"]
+
+logger = logging.getLogger(__name__)
+
+FIRST_WAIT = 1.0
+"""Seconds before a request is sent again; doubled each time."""
+
+LONGEST_WAIT = 60.0
+"""Seconds at most between two tries, unless the server asks for more."""
+
+FIRST_RETRIES = 3
+"""How often a request is sent again at most while the endpoint has answered nothing at all."""
+
+LONGEST_ASKED_WAIT = 900.0
+"""A server that asks for a longer wait, in seconds, ends the run."""
+
+
+class Answers(Totals, Protocol):
+    """Where answers and what they cost are kept, such as `store.Curation`. Called from several threads."""
+
+    def answer(self, key: str) -> str | None:
+        """The answer that was kept under a key."""
+        ...
+
+    def put_answer(self, key: str, value: str, totals: Mapping[str, float] | None = None) -> None:
+        """Keeps an answer and adds to the totals, both or neither; it is on disk when this returns."""
+        ...
+
+    def add_totals(self, amounts: Mapping[str, float]) -> None:
+        """Adds to the totals."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How requests are made. What changes answers is part of their keys.
+
+    Attributes:
+        max_tokens: Most tokens of an answer, an LLM's unseen reasoning included.
+        temperature: Of sampling; the endpoint's own by default.
+        concurrency: Requests in flight.
+        requests_per_minute: Limit, or None.
+        tokens_per_minute: Limit, or None.
+        timeout: Seconds that an answer may take.
+        retries: How often a request that failed in passing is sent again.
+        corrections: How often an answer that cannot be read is asked for again.
+        structured: Whether the endpoint takes a JSON schema; None to find out.
+        first_wait: Seconds before the first repetition.
+    """
+
+    max_tokens: int = 2000
+    temperature: float | None = None
+    concurrency: int = 8
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    timeout: float = 120.0
+    retries: int = 8
+    corrections: int = 2
+    structured: bool | None = None
+    first_wait: float = FIRST_WAIT
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        if min(self.max_tokens, self.concurrency) < 1 or min(self.retries, self.corrections) < 0:
+            raise ValueError("max_tokens and concurrency are at least 1; retries and corrections are not negative.")
+        if not self.timeout > 0 or (self.temperature is not None and not self.temperature >= 0):
+            raise ValueError("timeout is above 0, and temperature is not negative.")
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """What answers depend on. The most tokens is not part of it: raising it buys nothing anew."""
+        return {"temperature": self.temperature}
+
+
+@dataclass(frozen=True)
+class _Manners:
+    """What an endpoint is held to take: found out, and changed for all requests at once."""
+
+    structured: bool
+    token_word: str = "max_tokens"
+
+
+class LlmClient:
+    """An LLM behind an endpoint. Made and used in one event loop; close it, or use `async with`.
+
+    Args:
+        model: The LLM's name, as the endpoint knows it.
+        answers: Where answers are kept.
+        base_url: What stands before `/chat/completions`, as in "http://127.0.0.1:8000/v1"; by default what
+            `OPENAI_BASE_URL` holds, else OpenAI.
+        api_key: By default what `OPENAI_API_KEY` holds; an endpoint on one's own machine often needs none.
+        budget: Limits, if any.
+        settings: How requests are made.
+
+    Raises:
+        ValueError: If the model has no name or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        answers: Answers,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        budget: Budget | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        if not model:
+            raise ValueError("An LLM needs a name: give --model as the endpoint knows it.")
+        self.model = model
+        self.settings = settings or Settings()
+        self._answers = answers
+        self._budget = budget or Budget(answers)
+        self._endpoint = Endpoint(base_url, api_key, self.settings.timeout)
+        self._pace = Pace(self.settings.requests_per_minute, self.settings.tokens_per_minute)
+        self._slots = asyncio.Semaphore(self.settings.concurrency)
+        self._manners = _Manners(structured=self.settings.structured is not False)
+        self._works = False  # whether the endpoint has answered, so that a rejection is about what was asked
+        self._closing = False
+        self._purchases: dict[str, asyncio.Task[Reply]] = {}
+
+    async def __aenter__(self) -> Self:
+        """Itself."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Closes it."""
+        await self.close()
+
+    async def close(self, patience: float = 30.0) -> None:
+        """Waits for answers that are under way, since they are paid for, then closes all connections.
+
+        Args:
+            patience: Seconds that are waited.
+        """
+        self._closing = True
+        tasks = list(self._purchases.values())
+        if tasks:
+            await asyncio.wait(tasks, timeout=patience)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._endpoint.close()
+
+    async def ask(self, question: Question, form: type[Form], check: Callable[[Form], object] | None = None) -> Form:
+        """The answer to a question, kept or bought.
+
+        Args:
+            question: What is asked; its form is `form`.
+            form: What the answer has to be.
+            check: Raises ValueError where the answer will not do, in words for the LLM.
+
+        Raises:
+            WriterRefusal: If the LLM would not answer ("refused"), not in the form asked for ("unreadable"), or the
+                endpoint does not take this one question ("rejected").
+            LlmError: If the endpoint fails for good.
+            BudgetError: If the budget is used up.
+        """
+        for _ in range(self.settings.corrections + 1):
+            reply = await self.reply(question)
+            if reply.refusal is not None:
+                raise WriterRefusal("refused", f"{self.model} refused: {one_line(reply.refusal)}")
+            try:
+                answer = reply.read(form)
+                if check is not None:
+                    check(answer)
+                return answer
+            except ValueError as error:
+                fault = str(error)
+                question = question.again(reply.text, f"That answer cannot be used: {fault}. Answer with JSON only.")
+        times = self.settings.corrections + 1
+        raise WriterRefusal("unreadable", f"{self.model} gave no usable answer in {times} attempts: {one_line(fault)}.")
+
+    async def reply(self, question: Question) -> Reply:
+        """What the LLM says to a question, whatever it is; kept before it is returned.
+
+        Raises:
+            WriterRefusal: If the endpoint does not take this one question.
+            LlmError: If the endpoint fails for good.
+            BudgetError: If the budget is used up.
+        """
+        key = await asyncio.to_thread(question.key, self.model, self.settings.sampling)
+        if (known := self._answers.answer(key)) is not None:
+            return Reply.from_text(known)
+        if self._closing:
+            raise asyncio.CancelledError
+        if key not in self._purchases:
+            task = self._purchases[key] = asyncio.create_task(self._buy(key, question))
+            task.add_done_callback(lambda done: self._forget(key, done))
+        return await asyncio.shield(self._purchases[key])  # who stops waiting does not stop what is paid for
+
+    def _forget(self, key: str, task: asyncio.Task[Reply]) -> None:
+        del self._purchases[key]
+        if not task.cancelled():
+            task.exception()  # nobody may be left to look at it
+
+    async def _buy(self, key: str, question: Question) -> Reply:
+        """Buys an answer, with as many tries as it takes."""
+        estimate = question.estimate(self.settings.max_tokens)
+        attempt = 0
+        while True:
+            try:
+                async with self._slots:
+                    return await self._buy_once(key, question, estimate)
+            except PassingError as error:
+                if error.unanswered:
+                    self._answers.add_totals({"unanswered": 1.0})
+                if attempt >= self._patience(error):
+                    raise LlmError(f"{error} It was tried {attempt + 1} times.") from error
+                await self._back_off(attempt, error)
+                attempt += 1
+
+    def _patience(self, failure: PassingError) -> int:
+        """How often a request that failed so is sent again: an address where nobody ever answered may be wrong."""
+        retries = self.settings.retries
+        return min(FIRST_RETRIES, retries) if failure.unanswered and not self._works else retries
+
+    async def _back_off(self, attempt: int, failure: PassingError) -> None:
+        if failure.asked_wait > LONGEST_ASKED_WAIT:
+            raise LlmError(f"{failure} It asks to wait for {failure.asked_wait / 60:.0f} minutes.")
+        wait = min(LONGEST_WAIT, self.settings.first_wait * 2**attempt) * random.uniform(0.5, 1.0)
+        if failure.asked_wait:
+            self._pace.hold(failure.asked_wait)
+        await asyncio.sleep(max(wait, failure.asked_wait))
+
+    async def _buy_once(self, key: str, question: Question, estimate: Usage) -> Reply:
+        if self._closing:
+            raise asyncio.CancelledError
+        await self._pace.wait(estimate.tokens_in + estimate.tokens_out)
+        reservation = await self._budget.reserve(estimate)
+        try:
+            while True:
+                manners = self._manners
+                body = await asyncio.to_thread(self.body, question)
+                try:
+                    reply = self._understood(await self._endpoint.chat(key, body), estimate)
+                except RejectedError as error:
+                    if self._adapted(manners, error):
+                        continue
+                    reply = await self._after_rejection(error)
+                await self._keep(key, reply, reservation)
+                return reply
+        finally:
+            await reservation.release()
+
+    def _understood(self, body: Any, estimate: Usage) -> Reply:
+        try:
+            return Reply.of(body, estimate)
+        except ValueError as error:
+            raise PassingError(f"{self._endpoint.address} answered, but {error}.") from error
+
+    async def _keep(self, key: str, reply: Reply, reservation: Reservation) -> None:
+        usage = Usage(reply.tokens_in, reply.tokens_out)
+        self._works = True
+        estimate = reservation.estimate
+        self._pace.correct(usage.tokens_in + usage.tokens_out - estimate.tokens_in - estimate.tokens_out)
+        await asyncio.to_thread(self._answers.put_answer, key, reply.to_text(), reservation.used(usage))
+
+    def body(self, question: Question) -> dict[str, Any]:
+        """The request as JSON, in the way that the endpoint takes it."""
+        manners = self._manners
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": question.messages(spell_schema=not manners.structured),
+            manners.token_word: self.settings.max_tokens,
+        }
+        if self.settings.temperature is not None:
+            body["temperature"] = self.settings.temperature
+        if manners.structured:
+            described = {"name": question.task, "strict": True, "schema": schema(question.form)}
+            body["response_format"] = {"type": "json_schema", "json_schema": described}
+        return body
+
+    def _adapted(self, manners: _Manners, error: RejectedError) -> bool:
+        """Whether the same question may now be taken in another way."""
+        if manners != self._manners:
+            return True  # another request has found out meanwhile
+        if "max_completion_tokens" in error.said and manners.token_word == "max_tokens":
+            self._manners = replace(manners, token_word="max_completion_tokens")
+        elif manners.structured and self.settings.structured is None and not self._works and not error.is_filter:
+            logger.info("%s; the schema is put in words from now on.", error)
+            self._manners = replace(manners, structured=False)
+        else:
+            return False
+        return True
+
+    async def _after_rejection(self, error: RejectedError) -> Reply:
+        """What becomes of a question that the endpoint does not take.
+
+        Raises:
+            WriterRefusal: If it is for this question, such as its picture.
+            LlmError: If the endpoint takes no other either.
+        """
+        if error.is_filter:
+            return Reply("", refusal=error.said)
+        if not self._works:
+            probe = Question("probe", "You answer with JSON.", 'Answer {"fine": true}.', _Probe)
+            try:
+                self._understood(await self._endpoint.chat("probe", self.body(probe)), probe.estimate(0))
+            except RejectedError:
+                raise LlmError(str(error)) from None
+            self._works = True
+        raise WriterRefusal("rejected", str(error))
+
+
+class _Probe(BaseModel):
+    """What is asked to see whether an endpoint answers at all."""
+
+    fine: bool

@@ -1,0 +1,123 @@
+// What is said to the server. Every request may be sent again without harm, so each is, until there is an answer:
+// decisions wait in localStorage under a key of their own, and outlive a reload of the page and a crash of either side.
+
+const PAUSES = [300, 600, 1200, 2500, 5000];  // milliseconds before the next try, the last again and again
+
+export class Refused extends Error {
+  constructor(status, body) {
+    super(body.detail || `The server answered ${status}.`);
+    this.status = status;
+    this.problems = body.problems || [];
+  }
+}
+
+export class Server {
+  constructor(onTrouble) {
+    this.onTrouble = onTrouble;  // called with a sentence, or "" when it is over
+    this.token = givenToken();
+    this.session = null;
+  }
+
+  async begin() {
+    const session = await this.request("GET", "/api/session");
+    if (session.token) this.token = session.token;
+    this.session = session;
+    return session;
+  }
+
+  get(path, query) {
+    return this.request("GET", `${path}?${new URLSearchParams(query)}`);
+  }
+
+  post(path, body) {
+    return this.request("POST", path, body);
+  }
+
+  // The picture of a sample as the address of a blob, because an <img> sends no token.
+  async picture(region) {
+    const response = await this.answer("GET", `/api/image?${new URLSearchParams({ region })}`);
+    return URL.createObjectURL(await response.blob());
+  }
+
+  async request(method, path, body) {
+    return (await this.answer(method, path, body)).json();
+  }
+
+  async answer(method, path, body) {
+    for (let tries = 0; ; tries += 1) {
+      const response = await this.sent(method, path, body);
+      if (response && response.ok) {
+        if (tries) this.onTrouble("");
+        return response;
+      }
+      if (response && response.status < 500) {
+        this.onTrouble("");
+        throw new Refused(response.status, await response.json().catch(() => ({})));
+      }
+      this.onTrouble("The server does not answer. Nothing is lost; this page tries again.");
+      await new Promise((resolve) => setTimeout(resolve, PAUSES[Math.min(tries, PAUSES.length - 1)]));
+    }
+  }
+
+  async sent(method, path, body) {
+    const headers = { "X-Virtue-Token": this.token };
+    if (this.session) headers["X-Virtue-Run"] = this.session.run;
+    if (body !== undefined) headers["Content-Type"] = "application/json";
+    try {
+      return await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+    } catch {
+      return null;
+    }
+  }
+
+  // Decisions that wait
+
+  key(name) {
+    return `virtue.review.${this.session.run}.${name}`;
+  }
+
+  async decide(decision) {
+    const sent = { ...decision, key: randomKey() };
+    localStorage.setItem(this.key(`out.${sent.key}`), JSON.stringify(sent));
+    return this.deliver(sent);
+  }
+
+  async deliver(decision) {
+    try {
+      return await this.post("/api/decide", decision);
+    } finally {  // answered or refused: nobody comes here while there is no answer
+      localStorage.removeItem(this.key(`out.${decision.key}`));
+    }
+  }
+
+  // Sends what an earlier page could not; gives how many were kept.
+  async deliverWaiting() {
+    const prefix = this.key("out.");
+    const names = Object.keys(localStorage).filter((name) => name.startsWith(prefix));
+    let kept = 0;
+    for (const name of names) {
+      const decision = JSON.parse(localStorage.getItem(name) || "null");
+      if (!decision) continue;
+      try {
+        await this.deliver(decision);
+        kept += 1;
+      } catch (error) {
+        if (!(error instanceof Refused)) throw error;
+      }
+    }
+    return kept;
+  }
+}
+
+function givenToken() {
+  const found = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (found) {
+    localStorage.setItem("virtue.review.token", found);
+    history.replaceState(null, "", location.pathname);  // not to be seen over a shoulder
+  }
+  return found || localStorage.getItem("virtue.review.token") || "";
+}
+
+function randomKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
