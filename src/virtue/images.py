@@ -35,6 +35,7 @@ __all__ = [
     "image_key",
     "image_size",
     "is_image_source",
+    "is_url",
     "load_image",
     "open_image",
     "thumbnail",
@@ -101,7 +102,7 @@ def load_image(source: ImageSource, *, allow_urls: bool = False, max_pixels: int
     if isinstance(source, Image.Image):
         with _SHARED_LOCK:
             return _decode(source, name, max_pixels)
-    if isinstance(source, str) and _is_url(source):
+    if isinstance(source, str) and is_url(source):
         source = _read_url(source, allow_urls)
     if isinstance(source, str | Path):
         return _read_path(Path(source), name, lambda stream: _open_stream(stream, name, max_pixels))
@@ -146,7 +147,7 @@ def image_key(source: ImageSource) -> Hashable:
     Args:
         source: Anything `open_image` opens. It is not opened.
     """
-    if isinstance(source, str) and _is_url(source):
+    if isinstance(source, str) and is_url(source):
         return ("url", hashlib.blake2b(source.encode()).hexdigest())
     if isinstance(source, str | Path):
         try:
@@ -175,7 +176,8 @@ def thumbnail(image: Image.Image, size: int) -> Image.Image:
 # From the source to a decoded picture
 
 
-def _is_url(source: str) -> bool:
+def is_url(source: str) -> bool:
+    """Whether a text is taken as a URL (`http`, `https` or `data`), and not as a path."""
     return source[:8].lower().startswith(("http://", "https://", "data:"))
 
 

@@ -53,6 +53,44 @@ def bounding_box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
+def deepest_pixel(mask: NDArray[np.bool_]) -> tuple[int, int]:
+    """Row and column of the pixel that is the most steps away from everything outside a mask.
+
+    Of several such pixels it is the one nearest to their middle.
+
+    Args:
+        mask: Not empty, (H, W). What lies beyond the picture is outside.
+    """
+    depth = depths(mask)
+    places = np.argwhere(depth == depth.max())
+    row, column = places[int(((places - places.mean(0)) ** 2).sum(1).argmin())]
+    return int(row), int(column)
+
+
+def depths(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many steps each set pixel is from what is outside, (H, W); 0 outside, and beyond the picture is outside.
+
+    A step goes from a pixel to one of its four neighbours.
+    """
+    return steps_to(np.pad(~mask, 1, constant_values=True))[1:-1, 1:-1]
+
+
+def steps_to(targets: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many steps each pixel is from the nearest target, (H, W).
+
+    Along one axis the distance is the least of what is behind and what is ahead, and the second axis goes on from the
+    distances of the first.
+    """
+    far = sum(targets.shape)
+    steps = np.where(targets, 0, far)
+    for axis in (0, 1):
+        ramp = np.arange(steps.shape[axis]).reshape((-1, 1) if axis == 0 else (1, -1))
+        behind = np.minimum.accumulate(steps - ramp, axis) + ramp
+        ahead = np.flip(np.minimum.accumulate(np.flip(steps + ramp, axis), axis), axis) - ramp
+        steps = np.minimum(behind, ahead)
+    return steps
+
+
 def from_image(image: Image.Image) -> NDArray[Any]:
     """What an image file says as a mask, not yet checked: its grey values, (H, W) unless it has colours.
 

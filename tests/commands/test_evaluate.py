@@ -1,7 +1,10 @@
 """`virtue eval` with a stand-in for a model: it sees colours, so it can be measured in no time."""
 
+import dataclasses
+import inspect
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
@@ -18,18 +21,21 @@ from tests.evaluation.benchmarks.published_mmeb import write_mmeb
 from tests.evaluation.benchmarks.published_scar import write_scar
 from tests.evaluation.reports.made_results import curve, task
 from virtue import cli
-from virtue.commands.evaluate import STRATEGY_NAMES
+from virtue.commands.evaluate import STRATEGY_NAMES, evaluate
 from virtue.commands.evaluate_progress import EvaluationProgress
-from virtue.commands.evaluate_sources import Distractors, Ranking, Shown
+from virtue.commands.evaluate_sources import Distractors, Ranking, Shown, Sources
 from virtue.evaluation.benchmarks import distractors, mmeb
+from virtue.evaluation.benchmarks.scar import SETS
 from virtue.evaluation.benchmarks.scene_pictures import SHOWN
 from virtue.evaluation.models import loading
+from virtue.evaluation.reports.comparison import compare
 from virtue.evaluation.results import Results
 from virtue.evaluation.robustness import curves
 from virtue.evaluation.strategies import STRATEGIES
 from virtue.images import open_image
 from virtue.items import Item
 
+_MMEB = ["--tasks", "mmeb", "--mmeb", "x", "--images", "x"]
 NAMES = ["scenes/region-to-caption", "scenes/text-to-image", "scenes/region-to-image", "scenes/region-to-image-global"]
 
 
@@ -133,7 +139,7 @@ def test_several_strategies_are_compared(stub: Stub, tmp_path: Path) -> None:
     ("benchmark", "write", "count", "words"),
     [
         ("scar", write_scar, 5, ("PARTIAL: scar/ADE20K is not whole", "No overall is given")),  # has faulty rows
-        ("mmeb", write_mmeb, 36, ("| mean over | Classification |", "| paper: VIRTUE-2B | 64.1 |")),
+        ("mmeb", write_mmeb, 36, ("| Overall | 36 | ", "| paper: VIRTUE-2B | 64.1 |")),
     ],
 )
 def test_the_published_layouts(
@@ -168,7 +174,8 @@ def test_single_sets(
     options: list[object] = ["--count", 3]
     if write is not None:
         folder, images = write(tmp_path / "published")
-        options += [f"--{tasks.partition('/')[0]}", folder, "--images", images]
+        benchmark = tasks.partition("/")[0]
+        options = [f"--{benchmark}", folder, f"--{benchmark}-images", images]
     result = run("--tasks", tasks, *options, "--to", tmp_path / "run")
     assert result.exit_code == 0, result.output
     assert [task.name for task in Results.load(tmp_path / "run" / "results.json").tasks] == names
@@ -191,6 +198,34 @@ def test_region_to_image_of_photographs(stub: Stub, tmp_path: Path) -> None:
     found = Results.load(to / "results.json").tasks
     assert [task.name for task in found] == ["region-to-image/Mine", "region-to-image/Mine-global"]
     assert [task.queries for task in found] == [2, 2]
+    assert [task.is_partial for task in found] == [False, False]
+    said = "Not asked in region-to-image/Mine, by its definition: 2 without another image of the same."
+    assert f"  {said}" in result.stdout.splitlines()
+    assert said in (to / "report.md").read_text(encoding="utf-8")
+
+
+def test_an_empty_set_does_not_end_a_run(stub: Stub, tmp_path: Path) -> None:
+    folder, images = write_scar(tmp_path / "published")
+    shutil.rmtree(images / "ade20k_val")
+    to = tmp_path / "run"
+    result = run("--tasks", "scar,region-to-image/ADE20K", "--scar", folder, "--scar-images", images, "--to", to)
+    assert result.exit_code == 0, result.output
+    made = Results.load(to / "results.json")
+    assert [task.name for task in made.tasks] == [f"scar/{name}" for name in SETS if name != "ADE20K"]
+    assert [lost.name for lost in made.not_measured] == ["scar/ADE20K", "region-to-image/ADE20K"]
+    for lost in made.not_measured:
+        said = f"NOT MEASURED: {lost.name}, because it has no queries: left out were "
+        assert any(line.startswith(said) for line in result.stdout.splitlines())
+        assert all(said in (to / f"report.{kind}").read_text(encoding="utf-8") for kind in ("md", "html"))
+    assert "No overall is given" in (to / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_run_of_which_nothing_is_left_is_refused(stub: Stub, tmp_path: Path) -> None:
+    folder, images = write_scar(tmp_path / "published")
+    shutil.rmtree(images / "ade20k_val")
+    result = run("--tasks", "scar/ADE20K", "--scar", folder, "--images", images)
+    assert result.exit_code == 2
+    assert "Nothing could be measured: scar/ADE20K, because it has no queries: left out were" in result.stderr
 
 
 def test_own_data(stub: Stub, tmp_path: Path) -> None:
@@ -218,6 +253,31 @@ def test_curves_are_asked_for_by_mask(stub: Stub, tmp_path: Path, monkeypatch: p
     assert "<h2>Robustness</h2>" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+def test_results_are_saved_before_curves_are_begun(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(model, task, **options):
+        raise RuntimeError("the machine went away")
+
+    monkeypatch.setattr(curves, "curves", fail)
+    result = run("--count", 3, "--robustness", "--to", tmp_path)
+    assert result.exit_code == 1
+    assert f"What was found so far is in {tmp_path / 'results.json'}; `virtue report` shows it." in result.stderr
+    made = Results.load(tmp_path / "results.json")
+    assert [task.name for task in made.tasks] == NAMES
+    assert (made.curves, made.settings["robustness"]) == ([], True)
+
+
+def test_ways_to_show_a_region_are_compared(stub: Stub, tmp_path: Path) -> None:
+    for shown in ("box", "none"):
+        assert run("--count", 3, "--shown", shown, "--to", tmp_path / shown).exit_code == 0
+    one, other = (Results.load(tmp_path / shown / "results.json") for shown in ("box", "none"))
+    assert [task.asked for task in one.tasks] == [task.asked for task in other.tasks]
+    assert [task.manner for task in one.tasks] == ["box", "no region", "box", "box"]
+    assert one.tasks[0].digest != other.tasks[0].digest
+    assert one.tasks[1].digest == other.tasks[1].digest
+    assert all(found.difference is not None for found in compare([one, other]))
+    assert {found.otherwise for found in compare([one, other])} == {"", "no region instead of box"}
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
@@ -225,8 +285,18 @@ def test_curves_are_asked_for_by_mask(stub: Stub, tmp_path: Path, monkeypatch: p
             ["--tasks", "scarr"],
             "There is no benchmark 'scarr'; --tasks takes scenes, scar, region-to-image, mmeb, own.",
         ),
-        (["--tasks", "scar"], "--tasks scar needs --scar FOLDER with SCaR's Parquet files, and --images FOLDER"),
+        (["--tasks", "scar"], "--tasks scar needs --scar FOLDER with SCaR's Parquet files, and --images or"),
         (["--tasks", "mmeb", "--mmeb", "x"], "--tasks mmeb needs --mmeb FOLDER with MMEB's tasks, and --images"),
+        (["--tasks", "mmeb", "--mmeb", "x", "--scar-images", "x"], "and --images or --mmeb-images FOLDER"),
+        (["--limit", "3"], "--limit is given, but nothing that is measured goes by it: name scar or region-to-image"),
+        (["--ranking", "global"], "--ranking is given, but nothing that is measured goes by it: name mmeb in --tasks"),
+        (["--distractors", "image"], "--distractors is given, but nothing that is measured goes by it: name scar in"),
+        (["--no-instruction"], "--instruction is given, but nothing that is measured goes by it: name scar in --tasks"),
+        (["--images", "x"], "--images is given, but nothing that is measured goes by it: name scar or region-to-"),
+        (["--mmeb-images", "x"], "--mmeb-images is given, but nothing that is measured goes by it: name mmeb in"),
+        ([*_MMEB, "--count", "3"], "--count is given, but nothing that is measured goes by it: name scenes in --tasks"),
+        ([*_MMEB, "--shown", "mask"], "--shown is given, but nothing that is measured goes by it: name scenes in"),
+        ([*_MMEB, "--seed", "3"], "--seed is given, but nothing that is measured goes by it: name scenes or region-"),
         (["--tasks", "own"], "--tasks own needs --own FILE"),
         (["--strategy", "prompt,circle"], "There is no strategy 'circle'"),
         (
@@ -238,7 +308,7 @@ def test_curves_are_asked_for_by_mask(stub: Stub, tmp_path: Path, monkeypatch: p
         (["--tasks", "region-to-image"], "--tasks region-to-image needs --scar FOLDER"),
         (
             ["--scar", "x", "--images", "x"],
-            "--scar is given, but not measured: name scar or region-to-image in --tasks",
+            "--scar is given, but nothing that is measured goes by it: name scar or region-to-image in --tasks too",
         ),
         (
             ["--tasks", "scenes/captions", "--count", 2],
@@ -254,6 +324,13 @@ def test_what_cannot_be_measured_is_said_before_a_model_is_loaded(
     result = run(*args)
     assert result.exit_code == 2
     assert words in result.stderr
+
+
+def test_options_that_are_not_given_have_the_defaults_of_sources() -> None:
+    given = inspect.signature(evaluate).parameters
+    for field in dataclasses.fields(Sources):
+        if field.name != "benchmarks":
+            assert given[field.name].default == field.default
 
 
 def test_the_help_names_every_strategy() -> None:

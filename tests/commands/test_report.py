@@ -6,6 +6,8 @@ from typer.testing import CliRunner, Result
 
 from tests.evaluation.reports.made_results import example, results, task
 from virtue import cli
+from virtue.evaluation.intervals import paired_difference
+from virtue.evaluation.reports import comparison
 
 NAME = "scenes/region-to-caption"
 
@@ -72,6 +74,19 @@ def test_the_comparison_as_json(folder: Path) -> None:
     assert (difference["task"], difference["run"]) == (NAME, "nano, none")
     assert (difference["comparable"], difference["beyond_noise"]) == (True, True)
     assert difference["difference"]["mean"] == -1.0
+    assert (difference["asked_otherwise"], found["runs"][0]["not_measured"]) == (None, {})
+
+
+def test_pairs_are_tested_once_for_all_outputs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def counted(*args: object, **options: object) -> object:
+        asked.append(1)
+        return paired_difference(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(comparison, "paired_difference", counted)
+    result = run(folder, "--html", tmp_path / "report.html", "--markdown", tmp_path / "report.md")
+    assert (result.exit_code, len(asked)) == (0, 1)
 
 
 def test_json_has_null_where_an_interval_is_not_known(tmp_path: Path) -> None:

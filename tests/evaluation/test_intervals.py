@@ -8,6 +8,7 @@ from virtue.evaluation.intervals import (
     Difference,
     bootstrap,
     bootstrap_columns,
+    bootstrap_of_choices,
     bootstrap_of_means,
     paired_difference,
 )
@@ -53,6 +54,16 @@ def test_nineteen_of_twenty_intervals_hold_the_truth() -> None:
         own = bootstrap(values.ravel(), np.repeat(np.arange(60), 3).tolist(), resamples=400)
         held += own.low <= 0.5 <= own.high
     assert 0.91 <= held / 300 <= 0.98
+
+
+def test_each_set_is_drawn_once_for_all_means_over_it() -> None:
+    rng = np.random.default_rng(1)
+    sets = {name: (rng.random(30), list(range(30))) for name in "abc"}
+    found = bootstrap_of_choices(sets, {"all": "abc", "first": "a", "again": "a"})
+    assert found["all"] == bootstrap_of_means(list(sets.values()))
+    assert found["first"] == found["again"] == bootstrap_of_means([sets["a"]])
+    with pytest.raises(ValueError, match="There is nothing to take the mean of"):
+        bootstrap_of_choices(sets, {"none": []})
 
 
 def test_columns_are_drawn_as_each_alone() -> None:

@@ -120,6 +120,21 @@ def test_what_is_not_known_is_null(tmp_path: Path) -> None:
     assert math.isnan(read.low) and math.isnan(read.high)
 
 
+def test_a_file_from_before_lacks_what_came_later(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    run(counted()).save(path)
+    saved = json.loads(path.read_text())
+    del saved["not_measured"]
+    for name in ("wrong_images", "excluded", "asked", "manner"):
+        del saved["tasks"][0][name]
+    for name in ("right_image", "said_image"):
+        del saved["tasks"][0]["examples"][0][name]
+    path.write_text(json.dumps(saved))
+    read = Results.load(path)
+    assert (read.not_measured, read.tasks[0].excluded, read.tasks[0].asked) == ([], {}, "")
+    assert read.tasks[0].examples == counted().examples
+
+
 def test_a_file_has_a_line_for_a_list_of_all_queries(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     run(counted()).save(path)

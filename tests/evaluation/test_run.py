@@ -17,7 +17,7 @@ from virtue.evaluation.examples import common_mistakes, expected_rank, picture_o
 from virtue.evaluation.ranking import Placing, Ranking
 from virtue.evaluation.results import Results
 from virtue.evaluation.run import evaluate
-from virtue.evaluation.tasks import Task
+from virtue.evaluation.tasks import NotMeasured, Task
 from virtue.items import Item
 from virtue.prompts import Box, Mask, Point
 
@@ -70,6 +70,36 @@ def test_a_digest_tells_whether_the_questions_are_the_same() -> None:
     results = evaluate(WordEncoder(), [task("a"), task("b"), task("c", (0, 1, 0))], resamples=10)
     a, b, c = (found.digest for found in results.tasks)
     assert a == b != c
+
+
+def test_what_is_asked_has_a_digest_without_how_it_is_shown() -> None:
+    def found(prompt: Box | Point | None, text: str | None = None, instruction: str | None = None, **settings: object):
+        query = Item(image=picture(), prompt=prompt, text=text, instruction=instruction)
+        asked = Task("a", [query], texts("ab", "cd"), [np.array([0])], **settings)  # type: ignore[arg-type]
+        result = evaluate(FakeEncoder(), [asked], resamples=10).tasks[0]
+        return result.asked, result.digest, result.manner
+
+    ways = [found(Box(1, 2, 3, 4)), found(Point(1, 2)), found(None), found(Box(1, 2, 3, 4), instruction="Find it.")]
+    assert len({asked for asked, _, _ in ways}) == 1
+    assert len({digest for _, digest, _ in ways}) == 4
+    assert [manner for _, _, manner in ways] == ["box", "point", "no region", "box, with an instruction"]
+    assert found(None, text="what?")[0] != found(None, text="who?")[0]  # these are questions
+    instructed = [found(None, text=text, instructed=True) for text in (None, "Find it.", "Find the caption.")]
+    assert len({asked for asked, _, _ in instructed}) == 1
+    assert [manner for _, _, manner in instructed] == ["no region", *["no region, with an instruction"] * 2]
+    assert found(None)[0] != found(None, ids=["scene 3 object 1"])[0]  # another region of the picture
+
+
+def test_what_nothing_is_left_of_does_not_end_a_run(tmp_path: Path) -> None:
+    lost, told = NotMeasured("own/lost", "it has no queries: left out were 5 with a missing image"), []
+    results = evaluate(WordEncoder(), [task("a"), lost, task("b")], resamples=10, on_not_measured=told.append)
+    assert [found.name for found in results.tasks] == ["a", "b"]
+    assert results.not_measured == told == [lost]
+    results.save(tmp_path / "results.json")
+    assert Results.load(tmp_path / "results.json").not_measured == [lost]
+    message = "Nothing could be measured: own/lost, because it has no queries: left out were 5 with a missing image"
+    with pytest.raises(ValueError, match=message):
+        evaluate(WordEncoder(), [lost], resamples=10)
 
 
 def test_tasks_are_made_when_they_are_asked_for() -> None:
@@ -144,6 +174,11 @@ def test_disturbances_are_for_queries() -> None:
 def test_a_model_by_its_name() -> None:
     seen = evaluate("nano", [Task("own/x", texts("a dog"), texts("a dog", "a red car"), [np.array([0])])], resamples=10)
     assert (seen.model, seen.tasks[0].hits) == ("nano", [1.0])
+    assert (str(seen.settings["device"]).partition(":")[0], seen.settings["precision"]) in (
+        ("cpu", "float32"),
+        ("cuda", "float32"),
+        ("mps", "float32"),
+    )
 
 
 def test_what_cannot_be_measured_stops_the_run() -> None:
@@ -180,7 +215,7 @@ def test_worst_cases_are_of_different_groups() -> None:
     worst = worst_examples(asked, ranking)
     assert [(example.id, example.rank) for example in worst] == [("1", 6), ("2", 4)]
     assert [example.id for example in worst_examples(asked, ranking, count=1)] == ["1"]
-    assert common_mistakes(asked, ranking) == {"wrong": 3}
+    assert common_mistakes(asked, ranking) == ({"wrong": 3}, {})
 
 
 def test_candidates_without_text_are_named_by_file_or_number() -> None:
@@ -188,7 +223,13 @@ def test_candidates_without_text_are_named_by_file_or_number() -> None:
         "own/x", texts("a", "b"), [Item(image=picture()), Item(image="far/b.png")], [np.array([1]), np.array([0])]
     )
     ranking = Ranking([placing([1], [1]), placing([1], [1])], np.array([0, 1]), {})
-    assert common_mistakes(asked, ranking) == {"candidate 0": 1, "b.png": 1}
+    names, images = common_mistakes(asked, ranking)
+    assert names == {"candidate 0": 1, "b.png": 1}
+    assert list(images) == ["candidate 0"]  # there is no file far/b.png
+    assert opened(images["candidate 0"]).size == picture().size
+    assert max(opened(picture_of(Item(image=picture().resize((800, 600))), 160)).size) == 160
+    shown = worst_examples(asked, ranking, count=1)[0]
+    assert (shown.right_image, shown.said_image) == (None, images["candidate 0"])
 
 
 def test_pictures_show_the_region(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def evaluate(
     tasks: Annotated[
         str,
         typer.Option(
-            help=f"Which benchmarks, by commas: {', '.join(BENCHMARKS)}; or one set of one, as scar/ADE20K.",
+            help=f"Which benchmarks, by commas: {', '.join(BENCHMARKS)}; or single sets: scar/ADE20K, mmeb/VisDial.",
             rich_help_panel=_SOURCES,
         ),
     ] = "scenes",
@@ -82,6 +82,14 @@ def evaluate(
     mmeb: Annotated[Path | None, typer.Option(help="Folder of MMEB's tasks.", rich_help_panel=_SOURCES)] = None,
     images: Annotated[
         Path | None, typer.Option(help="Folder that image paths start from.", rich_help_panel=_SOURCES)
+    ] = None,
+    scar_images: Annotated[
+        Path | None,
+        typer.Option(help="The same for SCaR alone.", show_default="--images", rich_help_panel=_SOURCES),
+    ] = None,
+    mmeb_images: Annotated[
+        Path | None,
+        typer.Option(help="The same for MMEB alone.", show_default="--images", rich_help_panel=_SOURCES),
     ] = None,
     own: Annotated[
         Path | None,
@@ -145,7 +153,9 @@ def evaluate(
     from virtue.evaluation.sharing import from_environment, own_device
 
     benchmarks = tuple(dict.fromkeys(part.strip() for part in tasks.split(",")))
-    sources = Sources(benchmarks, scar, mmeb, images, own, shown, count, seed, distractors, ranking, limit)
+    folders = (scar, mmeb, images, scar_images, mmeb_images, own)
+    sources = Sources(benchmarks, *folders, shown, count, seed, distractors, ranking, limit, instruction)
+    sources.check_options(robustness=robustness)
     if robustness and not sources.has_regions:
         raise ValueError(
             f"--robustness disturbs regions of scenes, scar or own, and not of {tasks}: name one of these."
@@ -201,21 +211,33 @@ def _measure_all(run: Run, strategies: Sequence[str]) -> None:
     written: list[Path] = []
     try:
         for name in strategies:
+            file = _file(run, name if len(strategies) > 1 else "")
             found.append(_measure(run, name))
-            if run.to is not None and run.world.rank == 0:
-                folder = run.to / name if len(strategies) > 1 else run.to
-                folder.mkdir(parents=True, exist_ok=True)
-                written.append(folder / RESULTS)
-                found[-1].save(written[-1])
-    except KeyboardInterrupt:
+            if file is not None:
+                written.append(file)
+                found[-1].save(file)
+            if run.robustness:
+                found[-1] = replace(found[-1], curves=_curves(run, name))
+                if file is not None:
+                    found[-1].save(file)
+    except BaseException as error:
         run.progress.stop()
-        if run.store is not None:
+        if isinstance(error, KeyboardInterrupt) and run.store is not None:
             run.progress.say(f"Stopped. {run.store} keeps the embeddings; run the same command again to go on.")
+        if written:
+            run.progress.say(f"What was found so far is in {', '.join(map(str, written))}; `virtue report` shows it.")
         raise
-    finally:
-        run.progress.stop()
+    run.progress.stop()
     if run.world.rank == 0:
         _conclude(found, run.to, written)
+
+
+def _file(run: Run, folder: str) -> Path | None:
+    """Where results go, a folder of its own for each of several strategies; nowhere in all processes but the first."""
+    if run.to is None or run.world.rank > 0:
+        return None
+    (run.to / folder).mkdir(parents=True, exist_ok=True)
+    return run.to / folder / RESULTS
 
 
 def _announce(run: Run) -> None:
@@ -238,10 +260,11 @@ def _measure(run: Run, strategy: str) -> Results:
         batch_size=run.batch_size,
         progress=run.progress.embedding,
         on_task=run.progress.task,
+        on_not_measured=run.progress.not_measured,
         world=run.world,
     )
-    curves = _curves(run, strategy) if run.robustness else []
-    return replace(results, settings={**results.settings, **run.sources.settings()}, curves=curves)
+    settings = {**results.settings, **run.sources.settings(), "robustness": run.robustness}
+    return replace(results, settings=settings)
 
 
 def _curves(run: Run, strategy: str) -> list[Curve]:
@@ -278,12 +301,15 @@ def _curves(run: Run, strategy: str) -> list[Curve]:
 
 def _conclude(found: Sequence[Results], to: Path | None, written: list[Path]) -> None:
     """Prints the tables, and writes the reports beside the results that are written."""
-    show(found)
+    from virtue.evaluation.reports.comparison import compare
+
+    compared = compare(found)
+    show(found, compared)
     if to is None:
         return
     from virtue.evaluation.reports.page import page
 
-    write_text(to / "report.md", markdown(found))
-    write_text(to / "report.html", page(found))
+    write_text(to / "report.md", markdown(found, compared))
+    write_text(to / "report.html", page(found, compared))
     places = ", ".join(map(str, [*written, to / "report.md", to / "report.html"]))
     typer.echo(f"Written: {places}")

@@ -13,6 +13,7 @@ from virtue.commands.train_progress import SECONDS_BETWEEN_LINES
 
 if TYPE_CHECKING:
     from virtue.evaluation.results import TaskResult
+    from virtue.evaluation.tasks import NotMeasured
 
 HEADER = ("task", "queries", "candidates", "hit@1, % [95 %]", "MRR", "guesser", "chance")
 WIDTHS = (30, 8, 11, 22, 6, 8, 7)
@@ -46,7 +47,7 @@ class EvaluationProgress:
 
     def task(self, result: TaskResult) -> None:
         """Prints a task's row."""
-        from virtue.evaluation.reports.tables import HIT, partial, percent
+        from virtue.evaluation.reports.tables import HIT, left_out, percent
 
         if self.quiet:
             return
@@ -55,8 +56,18 @@ class EvaluationProgress:
         cells = (f"{result.queries:,}", f"{result.candidates:,}", percent(result.metrics[HIT]))
         figures = (percent(None if mrr is None else mrr.value), percent(result.guesser), percent(result.chance))
         self._line((result.name, *cells, *figures))
-        for sentence in partial([result]):
-            self.out.print(f"  {sentence}", markup=False, highlight=False, soft_wrap=True)
+        for sentence in left_out([result]):
+            self._sentence(f"  {sentence}")
+
+    def not_measured(self, lost: NotMeasured) -> None:
+        """Says that nothing is left of a task, where its row would stand."""
+        from virtue.evaluation.reports.tables import not_measured
+
+        if self.quiet:
+            return
+        self.stop()
+        for sentence in not_measured([lost]):
+            self._sentence(sentence)
 
     def embedding(self, what: str, done: int, total: int) -> None:
         """Moves the bar, or says how far it is if that was said a while ago."""
@@ -82,6 +93,9 @@ class EvaluationProgress:
         if self.bar is not None:
             self.bar.stop()
             self.bar = self.row = None
+
+    def _sentence(self, sentence: str) -> None:
+        self.out.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
     def _move(self, what: str, done: int, total: int) -> None:
         if self.bar is None:

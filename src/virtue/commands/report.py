@@ -14,6 +14,7 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from virtue.evaluation.intervals import Difference, Interval
+    from virtue.evaluation.reports.comparison import Compared
     from virtue.evaluation.reports.tables import Sheet
     from virtue.evaluation.results import Results
 
@@ -41,30 +42,32 @@ def report(
     Marks what differs from the first run beyond noise. Of a single run it prints the tables. All figures are percent,
     those of --json shares of 1.
     """
+    from virtue.evaluation.reports.comparison import compare
     from virtue.evaluation.results import Results
 
     for path in (to_html, to_markdown):
         if path is not None and not path.absolute().parent.is_dir():
             raise NotADirectoryError(f"{path.absolute().parent} is not a folder; name a file in one that exists.")
     loaded = [run for path in runs for run in sorted(map(Results.load, _files(path)), key=lambda run: run.made)]
+    compared = compare(loaded)
     if to_html is not None:
         from virtue.evaluation.reports.page import page
 
-        write_text(to_html, page(loaded))
+        write_text(to_html, page(loaded, compared))
     if to_markdown is not None:
-        write_text(to_markdown, markdown(loaded))
+        write_text(to_markdown, markdown(loaded, compared))
     if as_json:
-        typer.echo(json.dumps(_compared(loaded), indent=1, ensure_ascii=False))
+        typer.echo(json.dumps(_as_json(loaded, compared), indent=1, ensure_ascii=False))
         return
-    show(loaded)
+    show(loaded, compared)
 
 
-def markdown(runs: Sequence[Results]) -> str:
+def markdown(runs: Sequence[Results], compared: Sequence[Compared]) -> str:
     """The runs as one Markdown document: the comparison, where there is one, then each run's own report."""
     from virtue.evaluation.reports.comparison import beside_the_paper, comparison_sheets
     from virtue.evaluation.reports.tables import report
 
-    sheets = comparison_sheets(runs) if len(runs) > 1 else []
+    sheets = comparison_sheets(runs, compared) if len(runs) > 1 else []
     after = beside_the_paper(runs) if len(runs) == 1 else []
     parts = ["# Runs side by side", *(sheet.to_markdown() for sheet in sheets)] if sheets else []
     return (
@@ -89,26 +92,26 @@ def _files(path: Path) -> list[Path]:
     return found
 
 
-def show(runs: Sequence[Results]) -> None:
+def show(runs: Sequence[Results], compared: Sequence[Compared]) -> None:
     """Prints the tables of one run, or the comparison of several."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDE)
-    for sheet in sheets_of(runs):
+    for sheet in _sheets(runs, compared):
         console.print(sheet.to_rich(), "")
 
 
-def sheets_of(runs: Sequence[Results]) -> list[Sheet]:
+def _sheets(runs: Sequence[Results], compared: Sequence[Compared]) -> list[Sheet]:
     """The tables of one run, or the comparison of several."""
     from virtue.evaluation.reports.comparison import beside_the_paper, comparison_sheets
     from virtue.evaluation.reports.tables import sheets
 
-    return comparison_sheets(runs) if len(runs) > 1 else [*sheets(runs[0]), *beside_the_paper(runs)]
+    return comparison_sheets(runs, compared) if len(runs) > 1 else [*sheets(runs[0]), *beside_the_paper(runs)]
 
 
-def _compared(runs: Sequence[Results]) -> dict[str, object]:
+def _as_json(runs: Sequence[Results], compared: Sequence[Compared]) -> dict[str, object]:
     """What the tables show, as shares of 1."""
-    from virtue.evaluation.reports.comparison import compare, run_names
+    from virtue.evaluation.reports.comparison import run_names
 
     return {
         "runs": [
@@ -123,6 +126,7 @@ def _compared(runs: Sequence[Results]) -> dict[str, object]:
                     }
                     for task in run.tasks
                 },
+                "not_measured": {one.name: one.reason for one in run.not_measured},
             }
             for name, run in zip(run_names(runs), runs, strict=True)
         ],
@@ -131,10 +135,11 @@ def _compared(runs: Sequence[Results]) -> dict[str, object]:
                 "task": one.task,
                 "run": one.run,
                 "comparable": one.difference is not None,
+                "asked_otherwise": one.otherwise or None,
                 "difference": None if one.difference is None else _plain(one.difference),
                 "beyond_noise": bool(one.mark),
             }
-            for one in compare(runs)
+            for one in compared
         ],
     }
 

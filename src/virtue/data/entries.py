@@ -10,7 +10,7 @@ from PIL import Image
 
 from virtue.data import annotated
 from virtue.data.rows import Row
-from virtue.images import ImageSource, image_size, load_image
+from virtue.images import ImageSource, image_size, is_url, load_image
 from virtue.items import Item
 from virtue.masks import from_image
 from virtue.prompts import Box, Mask, Point, VisualPrompt
@@ -59,7 +59,7 @@ def _image(row: Row, field: str, value: object, images: Path) -> ImageSource | N
     if isinstance(value, str):
         if not value.strip():
             raise row.error(field, "is empty.")
-        return value if value.startswith(("http://", "https://", "data:")) else images / value
+        return value if is_url(value) else images / value
     if value is None or isinstance(value, bytes | Image.Image):
         return value
     raise row.error(field, f"must be a path, got {type(value).__name__}.")

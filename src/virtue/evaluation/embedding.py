@@ -4,9 +4,14 @@
 2. Rows are cut into chunks: texts by length, the longest first, so that batches hold little padding; items with an
    image by that image, so that its visual prompts come together.
 3. Rows that the store has are read. Of the others each process embeds the chunks it is dealt, and every chunk is kept
-   as soon as it is done. What a chunk holds depends on the items alone, not on how many processes work or on how far a
-   killed run came, so the vectors are the same to the bit.
+   as soon as it is done, whole or not at all.
 4. Every process reads the others' rows from the store.
+
+What a chunk holds depends on the items alone. So the same call with the same batch size, on the same kind of device and
+with the same libraries, gives vectors that are the same to the bit however many processes work, and however often it
+was killed and started again. It does so on a store that held none of the items before. Of a chunk that other tasks,
+strategies or runs have embedded a part of, only the rest is embedded, in other batches: then vectors may differ in
+their last bits, as they do between batch sizes, devices and versions.
 
 Changes are applied to few items at a time, because many make pictures in memory. An embedding that is not finite stops
 the run before anything of its chunk is kept.

@@ -1,7 +1,7 @@
 """What a reader wants to see of a task: the queries that went worst, as pictures, and the commonest wrong answers.
 
-Pictures are small JPEG files in data URLs, with the visual prompt drawn on (`thumbnails`). A candidate without text is
-named by its picture's file, or by its number.
+Pictures are small JPEG files in data URLs, with the visual prompt drawn on (`thumbnails`), those of candidates smaller
+than those of queries. A candidate without text is named by its picture's file, or by its number.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from virtue.evaluation.thumbnails import draw_query
 from virtue.images import ImageError
 from virtue.items import Item
 
-SIDE = 256
-"""Longer side of a picture at most, in pixels."""
+SIDE, CANDIDATE_SIDE = 256, 160
+"""Longer sides of pictures of queries and of candidates at most, in pixels."""
 
 WORST = 6
 COMMONEST = 10
@@ -51,20 +51,28 @@ def worst_examples(task: Task, ranking: Ranking, count: int = WORST) -> list[Exa
     return [_example(task, ranking, number, float(ranks[number])) for number in chosen.values()]
 
 
-def common_mistakes(task: Task, ranking: Ranking, count: int = COMMONEST) -> dict[str, int]:
-    """The wrong candidates that most often score higher than every right one, and how often each does.
+def common_mistakes(task: Task, ranking: Ranking, count: int = COMMONEST) -> tuple[dict[str, int], dict[str, str]]:
+    """The wrong candidates that most often score higher than every right one.
 
     Args:
         task: What was asked.
         ranking: What came out.
         count: How many at most.
+
+    Returns:
+        By what a reader knows each by, how often it does, and the pictures of those that have one, as data URLs.
     """
     beaten = [placing.better.min() > 0 for placing in ranking.placings]
     said = Counter(int(top) for top, is_beaten in zip(ranking.top, beaten, strict=True) if is_beaten)
     names: Counter[str] = Counter()
+    places: dict[str, int] = {}
     for place, times in said.items():
-        names[candidate_name(task, place)] += times
-    return dict(names.most_common(count))
+        name = candidate_name(task, place)
+        names[name] += times
+        places.setdefault(name, place)
+    commonest = dict(names.most_common(count))
+    images = {name: picture_of(task.candidates[places[name]], CANDIDATE_SIDE) for name in commonest}
+    return commonest, {name: image for name, image in images.items() if image is not None}
 
 
 def expected_rank(placing: Placing) -> float:
@@ -83,17 +91,22 @@ def candidate_name(task: Task, place: int) -> str:
     item = task.candidates[place]
     if item.text:
         return _short(item.text)
-    if isinstance(item.image, str | Path) and not str(item.image).startswith("data:"):
+    if isinstance(item.image, str | Path) and str(item.image)[:5].lower() != "data:":
         return Path(item.image).name
     return f"candidate {place}"
 
 
-def picture_of(item: Item) -> str | None:
-    """The item's picture with its visual prompt drawn, as a data URL; None if it has none, or it cannot be shown."""
+def picture_of(item: Item, side: int = SIDE) -> str | None:
+    """The item's picture with its visual prompt drawn, as a data URL; None if it has none, or it cannot be shown.
+
+    Args:
+        item: Of which the picture is.
+        side: Longer side of what is drawn at most, in pixels.
+    """
     if item.image is None:
         return None
     try:
-        image = draw_query(item.image, item.prompt, SIDE)
+        image = draw_query(item.image, item.prompt, side)
     except (ImageError, ValueError):  # a server may have read what is not here
         return None
     data = io.BytesIO()
@@ -103,13 +116,16 @@ def picture_of(item: Item) -> str | None:
 
 def _example(task: Task, ranking: Ranking, number: int, rank: float) -> Example:
     query = task.queries[number]
+    right, said = int(task.relevant[number][0]), int(ranking.top[number])
     return Example(
         id=task.ids[number],
         text=None if query.text is None else _short(query.text),
         image=picture_of(query),
-        right=candidate_name(task, int(task.relevant[number][0])),
-        said=candidate_name(task, int(ranking.top[number])),
+        right=candidate_name(task, right),
+        said=candidate_name(task, said),
         rank=rank,
+        right_image=picture_of(task.candidates[right], CANDIDATE_SIDE),
+        said_image=picture_of(task.candidates[said], CANDIDATE_SIDE),
     )
 
 

@@ -17,7 +17,7 @@ Letters: Q queries, S groups, M columns of values, B draws at a time.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -107,12 +107,38 @@ def bootstrap_of_means(
     Raises:
         ValueError: If there is no set, a set has no values, or not as many groups.
     """
-    if not subsets:
+    named = {str(number): subset for number, subset in enumerate(subsets)}
+    return bootstrap_of_choices(named, {"all": list(named)}, resamples=resamples, seed=seed)["all"]
+
+
+def bootstrap_of_choices(
+    subsets: Mapping[str, tuple[ArrayLike, Sequence[Hashable]]],
+    choices: Mapping[str, Sequence[str]],
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """What `bootstrap_of_means` gives of several choices of sets, each set drawn once for all of them.
+
+    Args:
+        subsets: By name, of each set its values, (Q,), and their groups.
+        choices: By name, the names of the sets that a mean is over.
+        resamples: How often groups are drawn.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: If a choice has no set, a set has no values, or not as many groups.
+    """
+    if not all(choices.values()):
         raise ValueError("There is nothing to take the mean of.")
     rng = np.random.default_rng(seed)
-    parts = [_by_group(np.asarray(values, dtype=float)[:, None], groups) for values, groups in subsets]
-    value = float(np.mean([sums.sum() / sizes.sum() for sums, sizes in parts]))
-    return _interval(value, np.mean([_resampled_means(*part, resamples, rng)[:, 0] for part in parts], axis=0))
+    parts = {name: _by_group(np.asarray(own, dtype=float)[:, None], groups) for name, (own, groups) in subsets.items()}
+    values = {name: float(sums.sum() / sizes.sum()) for name, (sums, sizes) in parts.items()}
+    drawn = {name: _resampled_means(*part, resamples, rng)[:, 0] for name, part in parts.items()}
+    return {
+        choice: _interval(float(np.mean([values[name] for name in names])), np.mean([drawn[name] for name in names], 0))
+        for choice, names in choices.items()
+    }
 
 
 def paired_difference(

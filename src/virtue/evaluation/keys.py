@@ -18,7 +18,7 @@ from PIL import Image
 
 from virtue.evaluation.changes import Change
 from virtue.evaluation.tasks import Task
-from virtue.images import ImageError, ImageSource, load_image
+from virtue.images import ImageError, ImageSource, is_url, load_image
 from virtue.items import Item
 from virtue.prompts import AnyPrompt
 from virtue.reading import ahead
@@ -58,9 +58,27 @@ def item_keys(items: Sequence[Item]) -> list[bytes]:
     Raises:
         ImageError: As `item_key`.
     """
-    sources = {_place(item.image): item.image for item in items if item.image is not None}
-    digests = dict(zip(sources, ahead(_image, sources.values(), _AHEAD), strict=True))
-    return [_key(item, None if item.image is None else digests[_place(item.image)]) for item in items]
+    return [_key(item, image) for item, image in zip(items, _images(items), strict=True)]
+
+
+def query_keys(task: Task) -> tuple[list[bytes], list[bytes]]:
+    """Keys of a task's queries, and of what each asks, however it shows its region and whatever instructs the model.
+
+    Of the second kind are left out visual prompts and instructions, and of an instructed task the texts beside
+    pictures; a query's id is part of it instead, since it tells two regions of one picture apart.
+
+    Returns:
+        Q of each.
+
+    Raises:
+        ImageError: As `item_key`.
+    """
+    images = _images(task.queries)
+    asked = [
+        _digest(id.encode(), None if task.instructed and item.image is not None else _encoded(item.text), image)
+        for id, item, image in zip(task.ids, task.queries, images, strict=True)
+    ]
+    return [_key(item, image) for item, image in zip(task.queries, images, strict=True)], asked
 
 
 def with_changes(key: bytes, changes: Sequence[Change]) -> bytes:
@@ -73,7 +91,7 @@ def task_digest(task: Task, queries: Sequence[bytes], candidates: Sequence[bytes
 
     Args:
         task: Says what is ranked against what, and what is right.
-        queries: Keys of its queries as they are, Q.
+        queries: Keys of its queries, or of what they ask, Q.
         candidates: Keys of its candidates as they are, N.
     """
     digest = hashlib.blake2b(digest_size=SIZE)
@@ -90,6 +108,13 @@ def changes_of(item: Item, changes: Changes) -> Sequence[Change]:
 
 def _key(item: Item, image: bytes | None) -> bytes:
     return _digest(_encoded(item.text), _encoded(item.instruction), image, *_prompt(item.prompt))
+
+
+def _images(items: Sequence[Item]) -> list[bytes | None]:
+    """Digests of the items' images, each read once, by a few threads."""
+    sources = {_place(item.image): item.image for item in items if item.image is not None}
+    digests = dict(zip(sources, ahead(_image, sources.values(), _AHEAD), strict=True))
+    return [None if item.image is None else digests[_place(item.image)] for item in items]
 
 
 def _place(source: ImageSource) -> Hashable:
@@ -121,7 +146,7 @@ def _prompt(prompt: AnyPrompt | None) -> list[bytes | None]:
 
 def _image(source: ImageSource) -> bytes:
     """A digest of what an image shows."""
-    if isinstance(source, str) and source[:8].lower().startswith(("http://", "https://", "data:")):
+    if isinstance(source, str) and is_url(source):
         return _digest(b"url", source.encode())
     if isinstance(source, str | Path):
         return _file(Path(source))

@@ -152,9 +152,9 @@ def _candidate_name(task: Task, number: int) -> str:
 
 
 def _are_all_the_same(vectors: Vectors) -> bool:
-    first = _unit(vectors[:1])
+    first = unit(vectors[:1])
     chunks = range(0, len(vectors), _rows(vectors))
-    return all((np.abs(_unit(vectors[at : at + _rows(vectors)]) - first) <= COLLAPSED).all() for at in chunks)
+    return all((np.abs(unit(vectors[at : at + _rows(vectors)]) - first) <= COLLAPSED).all() for at in chunks)
 
 
 def _differ(one: Item, other: Item) -> bool:
@@ -166,13 +166,13 @@ def _scores(queries: Vectors, candidates: Vectors, task: Task) -> Iterator[Score
     """Of each query, how similar the candidates of its list are, (L,)."""
     block = max(1, min(1024, _BLOCK // len(candidates)))
     for first in range(0, len(queries), block):
-        own = _unit(queries[first : first + block])  # (B, D)
+        own = unit(queries[first : first + block])  # (B, D)
         if task.lists is None:
             yield from _product(own, candidates)
             continue
         lists = task.lists[first : first + block]
         if sum(map(len, lists)) < _DENSE * len(lists) * len(candidates):
-            yield from (_unit(candidates[places]) @ query for places, query in zip(lists, own, strict=True))
+            yield from (unit(candidates[places]) @ query for places, query in zip(lists, own, strict=True))
         else:
             yield from (row[places] for places, row in zip(lists, _product(own, candidates), strict=True))
 
@@ -182,13 +182,14 @@ def _product(queries: NDArray[np.float64], candidates: Vectors) -> Scores:
     rows = _rows(candidates)
     scores = np.empty((len(queries), len(candidates)))
     for first in range(0, len(candidates), rows):
-        scores[:, first : first + rows] = queries @ _unit(candidates[first : first + rows]).T
+        scores[:, first : first + rows] = queries @ unit(candidates[first : first + rows]).T
     return scores
 
 
-def _unit(vectors: Vectors) -> NDArray[np.float64]:
+def unit(vectors: Vectors) -> NDArray[np.float64]:
+    """Rows of unit length, (N, D); one of length 0 stays as it is."""
     wide = vectors.astype(np.float64)
-    wide /= np.linalg.norm(wide, axis=1, keepdims=True)
+    wide /= np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), np.finfo(np.float64).tiny)
     return wide
 
 

@@ -10,20 +10,19 @@ Letters: Q queries, R right candidates of a query.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from virtue.evaluation.intervals import Interval as Interval  # results are made of these: offered here too
-from virtue.evaluation.intervals import bootstrap, bootstrap_columns, bootstrap_of_means
+from virtue.evaluation.intervals import bootstrap, bootstrap_columns, bootstrap_of_choices
 from virtue.evaluation.metrics import expected_hit, expected_ndcg, expected_recall, expected_reciprocal_rank
 from virtue.evaluation.ranking import Placing, Ranking
-from virtue.evaluation.tasks import Task
+from virtue.evaluation.records import WrongRecordError, read_record, to_plain, written
+from virtue.evaluation.tasks import NotMeasured, Task
 
 FORMAT = 1
 """Of the files; one that is read differently gets the next number."""
@@ -42,6 +41,9 @@ class Example:
         right: What its first right candidate says.
         said: What the best candidate that is not right says.
         rank: Of the first right candidate, from 1; the mean over all orders of what is level.
+        right_image: Of the first right candidate, where it has one: a JPEG as a data URL, at most 160 pixels wide and
+            high.
+        said_image: Of the best candidate that is not right, in the same form.
     """
 
     id: str
@@ -50,6 +52,8 @@ class Example:
     right: str
     said: str
     rank: float
+    right_image: str | None = None
+    said_image: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,16 +69,21 @@ class TaskResult:
             each tag of the task: by word, of the queries with that word.
         chance: hit@1 of a model that gives everything the same score.
         guesser: hit@1 of a guesser that reads the candidates and nothing else; None where they are not texts.
-        missing: By reason, how many queries were left out.
+        missing: By reason, how many queries were left out that should be asked.
         ids: Of each query.
         groups: Of each query what it is about; intervals and tests draw groups.
         ranks: Of each query, of each right candidate in the order of its list: how many are better, and how many are
             level with it, itself among them.
         hits: Of each query, how surely a right candidate comes first.
         top: Of each query, the place in the task's candidates of the best one that is not right; -1 where all are.
-        digest: Of the task's queries, candidates and lists: results with the same digest answer the same questions.
+        digest: Of the task's queries, candidates and lists: results with the same digest got the very same items.
         examples: Some that went wrong, the worst first.
         wrong: The commonest wrong answers, and of how many queries each is better than every right one.
+        wrong_images: Pictures of those of them that are images, as in `Example`.
+        excluded: By reason, how many queries the task's definition leaves out; it is whole without them.
+        asked: A digest like `digest`, without how regions are shown and without instructions: results with the same one
+            answer the same questions, and may be compared query by query.
+        manner: How regions are shown, and whether there are instructions, such as "box, with an instruction".
     """
 
     name: str
@@ -93,10 +102,14 @@ class TaskResult:
     digest: str
     examples: list[Example]
     wrong: dict[str, int] = field(default_factory=dict)
+    wrong_images: dict[str, str] = field(default_factory=dict)
+    excluded: dict[str, int] = field(default_factory=dict)
+    asked: str = ""
+    manner: str = ""
 
     @property
     def is_partial(self) -> bool:
-        """Whether some queries of the task were left out."""
+        """Whether some queries of the task were left out that should be asked."""
         return any(self.missing.values())
 
 
@@ -134,6 +147,7 @@ class Results:
         made: When, ISO 8601.
         tasks: In the order they were measured.
         curves: Of robustness; empty where it was not asked for.
+        not_measured: What nothing was left of.
     """
 
     model: str
@@ -145,6 +159,12 @@ class Results:
     made: str
     tasks: list[TaskResult]
     curves: list[Curve]
+    not_measured: list[NotMeasured] = field(default_factory=list)
+
+    @cached_property
+    def _means(self) -> dict[object, dict[str, Interval | None]]:
+        """Means that were drawn for already, by what they are over: every output asks for them again."""
+        return {}
 
     def save(self, path: Path) -> None:
         """Writes JSON, whole or not at all.
@@ -153,7 +173,7 @@ class Results:
             path: The file; its folder is there.
         """
         unfinished = path.with_name(path.name + ".unfinished")
-        unfinished.write_text(_written({"format": FORMAT, **_plain(self)}) + "\n", encoding="utf-8")
+        unfinished.write_text(written({"format": FORMAT, **to_plain(self)}) + "\n", encoding="utf-8")
         unfinished.replace(path)
 
     @classmethod
@@ -174,9 +194,9 @@ class Results:
         if isinstance(known, int) and known != FORMAT:
             raise ValueError(f"{path} is of format {known}, and this version of virtue reads {FORMAT}: measure again.")
         try:
-            results: Results = _read(cls, value, "")
+            results: Results = read_record(cls, value, "")
             _check_tasks(results.tasks)
-        except _WrongError as error:
+        except WrongRecordError as error:
             raise ValueError(f"{path} holds no results of an evaluation: {error}.") from error
         return results
 
@@ -186,9 +206,11 @@ def task_result(
     ranking: Ranking,
     *,
     digest: str,
+    asked: str = "",
     guesser: float | None = None,
     examples: Iterable[Example] = (),
     wrong: Mapping[str, int] | None = None,
+    wrong_images: Mapping[str, str] | None = None,
     resamples: int = 2000,
 ) -> TaskResult:
     """Counts what a ranking is worth.
@@ -197,9 +219,11 @@ def task_result(
         task: What was asked.
         ranking: Where its candidates stand.
         digest: Of the task's queries, candidates and lists.
+        asked: The same without how regions are shown and without instructions.
         guesser: hit@1 of a guesser that reads the candidates and nothing else.
         examples: Some that went wrong, the worst first.
         wrong: The commonest wrong answers, and of how many queries each is better than every right one.
+        wrong_images: Pictures of those that are images.
         resamples: How often groups are drawn for an interval.
     """
     placings, groups = ranking.placings, list(task.groups)
@@ -222,6 +246,10 @@ def task_result(
         digest=digest,
         examples=list(examples),
         wrong=dict(wrong or {}),
+        wrong_images=dict(wrong_images or {}),
+        excluded=dict(task.excluded),
+        asked=asked,
+        manner=task.manner,
     )
 
 
@@ -235,8 +263,25 @@ def mean_of_tasks(results: Results, names: Sequence[str]) -> Interval | None:
     Returns:
         None where one of them was not measured, or only in part.
     """
-    tasks = _whole(results, names)
-    return bootstrap_of_means([(task.hits, task.groups) for task in tasks]) if tasks else None
+    return means_of_tasks(results, {"all": names})["all"]
+
+
+def means_of_tasks(results: Results, choices: Mapping[str, Sequence[str]]) -> dict[str, Interval | None]:
+    """What `mean_of_tasks` gives of several choices of tasks; drawn for once, however often a run is asked.
+
+    Args:
+        results: Of a run.
+        choices: By name, the names of the tasks that a mean is over.
+    """
+    key = tuple((choice, tuple(names)) for choice, names in choices.items())
+    if key not in results._means:
+        known = {choice: [task.name for task in _whole(results, names)] for choice, names in choices.items()}
+        known = {choice: names for choice, names in known.items() if names}
+        chosen = {name for names in known.values() for name in names}
+        tasks = {task.name: (task.hits, task.groups) for task in results.tasks if task.name in chosen}
+        found = bootstrap_of_choices(tasks, known)
+        results._means[key] = {choice: found.get(choice) for choice in choices}
+    return results._means[key]
 
 
 def mean_of_queries(results: Results, names: Sequence[str]) -> Interval | None:
@@ -289,72 +334,13 @@ def _by_swap(task: Task, swaps: Mapping[str, Mapping[int, Placing]], resamples: 
     return {"swap": kinds} if kinds else {}
 
 
-_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", NoneType: "null"}
-
-
-class _WrongError(Exception):
-    """Says what of a file is not as it should be."""
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold."""
-    if is_dataclass(value):
-        return {own.name: _plain(getattr(value, own.name)) for own in fields(value)}
-    if isinstance(value, Mapping):
-        return {key: _plain(own) for key, own in value.items()}
-    if isinstance(value, list):
-        return [_plain(own) for own in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _written(value: Any, margin: str = "") -> str:
-    """JSON that people can look through: a line for a list of numbers or a small object, and for nothing less."""
-    inner = margin + " "
-    if isinstance(value, dict) and any(isinstance(own, dict | list) for own in value.values()):
-        rows = [f"{inner}{json.dumps(key)}: {_written(own, inner)}" for key, own in value.items()]
-        return "{\n" + ",\n".join(rows) + f"\n{margin}}}"
-    if isinstance(value, list) and any(isinstance(own, dict) for own in value):
-        return "[\n" + ",\n".join(inner + _written(own, inner) for own in value) + f"\n{margin}]"
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-
-def _read(kind: Any, value: Any, place: str) -> Any:
-    """A value of a type out of JSON; `place` says where it stands."""
-    origin, parts = get_origin(kind), get_args(kind)
-    if isinstance(kind, type) and is_dataclass(kind):
-        _expect(isinstance(value, dict), place, "an object")
-        return kind(**{name: _read(part, *_entry(value, name, place)) for name, part in get_type_hints(kind).items()})
-    if origin is list:
-        _expect(isinstance(value, list), place, "a list")
-        return [_read(parts[0], own, f"{place}[{number}]") for number, own in enumerate(value)]
-    if origin is dict:
-        _expect(isinstance(value, dict), place, "an object")
-        return {key: _read(parts[1], own, f"{place}.{key}") for key, own in value.items()}
-    known = parts if origin is UnionType else (kind, NoneType) if kind is float else (kind,)
-    if type(value) is int and int not in known and float in known:
-        value = float(value)
-    _expect(type(value) in known, place, " or ".join(_NAMES[own] for own in known))
-    _expect(not isinstance(value, float) or math.isfinite(value), place, "finite")
-    return math.nan if value is None and kind is float else value
-
-
-def _entry(value: dict[str, Any], name: str, place: str) -> tuple[Any, str]:
-    where = f"{place}.{name}".lstrip(".")
-    if name not in value:
-        raise _WrongError(f"{where} is missing")
-    return value[name], where
-
-
-def _expect(fits: bool, place: str, what: str) -> None:
-    if not fits:
-        raise _WrongError(f"{place or 'the whole'} should be {what}")
-
-
 def _check_tasks(tasks: Sequence[TaskResult]) -> None:
     """Refuses tasks that reports could not show."""
     for number, task in enumerate(tasks):
         if "hit@1" not in task.metrics:
-            raise _WrongError(f"tasks[{number}].metrics.hit@1 is missing")
+            raise WrongRecordError(f"tasks[{number}].metrics.hit@1 is missing")
         for name in ("ids", "groups", "ranks", "hits", "top"):
             if len(getattr(task, name)) != task.queries:
-                raise _WrongError(f"tasks[{number}].{name} should have an entry for each of {task.queries} queries")
+                raise WrongRecordError(
+                    f"tasks[{number}].{name} should have an entry for each of {task.queries} queries"
+                )

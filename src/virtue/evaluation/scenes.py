@@ -25,6 +25,7 @@ from PIL import Image
 
 from virtue.embedder import Embedder, ImageView
 from virtue.evaluation.metrics import Figure, first_is_best, mean_over_groups, overlaps, precision_at, recall_at
+from virtue.masks import deepest_pixel
 from virtue.prompts import AnyPrompt, Box, Mask, Point
 from virtue.scenes.captions import canonical_caption, caption_rng, region_samples
 from virtue.scenes.guesser import Guesser
@@ -139,26 +140,13 @@ def visual_prompt(kind: str, thing: SceneObject) -> AnyPrompt:
 
 
 def interior_point(mask: NDArray[np.bool_]) -> Point:
-    """The centre of the pixel that is the most steps away from everything outside.
-
-    Of several such pixels it is the one nearest to their middle.
+    """The centre of the mask's deepest pixel (`masks.deepest_pixel`).
 
     Args:
         mask: bool (H, W), not empty. What lies beyond the picture is outside.
     """
-    inside = np.pad(mask, 1)
-    while (inner := _eroded(inside)).any():
-        inside = inner
-    rows, columns = np.nonzero(inside)
-    nearest = int(np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2))
-    return Point(float(columns[nearest]) - 0.5, float(rows[nearest]) - 0.5)  # without the padding, half a pixel in
-
-
-def _eroded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The pixels whose four neighbours are set too; the outermost rows and columns are never set."""
-    inner = np.zeros_like(mask)
-    inner[1:-1, 1:-1] = mask[1:-1, 1:-1] & mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
-    return inner
+    row, column = deepest_pixel(mask)
+    return Point(column + 0.5, row + 0.5)
 
 
 def _look(embedder: Embedder, scene: Scene) -> _Seen:

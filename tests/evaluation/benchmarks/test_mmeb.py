@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.data.files import write_parquet
+from tests.data.files import write_image, write_parquet
 from tests.evaluation.benchmarks.published_mmeb import CANDIDATES, QUERIES, pictures, write_mmeb
 from virtue.data.pairs import RowError
-from virtue.evaluation.benchmarks.mmeb import mmeb_table, mmeb_tasks, scores
+from virtue.evaluation.benchmarks.mmeb import means, mmeb_table, mmeb_tasks
 from virtue.evaluation.benchmarks.mmeb_texts import scar_text
-from virtue.evaluation.tasks import Task
+from virtue.evaluation.tasks import NotMeasured, Task
 from virtue.items import Item
 from virtue.prompts import Box, VisualPrompt
 from virtue.templates import TEMPLATES
@@ -31,10 +31,18 @@ def words(item: Item, template: str = "released") -> str:
 
 def one(folder: Path, name: str, *rows: dict[str, Any], images: str = "abcd", **options: Any) -> Task:
     """The task of rows, where images a.png to d.png are there."""
+    [task] = made(folder, name, *rows, images=images, **options)
+    assert isinstance(task, Task)
+    return task
+
+
+def made(
+    folder: Path, name: str, *rows: dict[str, Any], images: str = "abcd", **options: Any
+) -> list[Task | NotMeasured]:
     for image in images:
-        (folder / f"{image}.png").touch()
+        write_image(folder / f"{image}.png")
     write_parquet(folder / f"{name}.parquet", rows)
-    return next(mmeb_tasks(folder, folder, **options))
+    return list(mmeb_tasks(folder, folder, tasks=[name], **options))
 
 
 def listed(task: Task, query: int = 0) -> list[str | None]:
@@ -209,13 +217,45 @@ def test_missing_images_are_counted(tmp_path: Path) -> None:
     }
     assert [listed(task, query) for query in range(3)] == [["b", "c", "d"], ["b", "d"], ["d", "b"]]
     assert task.groups == ["a.png"] * 3
-    with pytest.raises(ValueError, match=r"mmeb/CIRR has no queries: left out were 1 with a missing image"):
-        one(tmp_path, "CIRR", rows[-1])
+    reason = "it has no queries: left out were 1 with a missing image"
+    assert made(tmp_path, "CIRR", rows[-1]) == [NotMeasured("mmeb/CIRR", reason)]
+
+
+def test_a_set_of_which_nothing_is_left_does_not_end_the_others(tmp_path: Path) -> None:
+    row = IMAGE | {"qry_text": "What?", "tgt_text": ["a", "b"], "tgt_img_path": ["", ""]}
+    for name, image in (("OK-VQA", "a.png"), ("DocVQA", "gone.png"), ("GQA", "a.png")):
+        made(tmp_path, name, row | {"qry_img_path": image})
+    found = [type(task) for task in mmeb_tasks(tmp_path, tmp_path)]
+    assert found == [Task, NotMeasured, Task]
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+@pytest.mark.parametrize("part", [0.0, 0.5, 0.8])
+def test_broken_images_are_found_without_a_model(tmp_path: Path, name: str, part: float) -> None:
+    write_image(tmp_path / name, 64, 48)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: int(part * len(whole))])
+    row = IMAGE | {"qry_inst": "Select:", "qry_text": "bus", "tgt_text": ["", ""]}
+    rows = [
+        row | {"qry_img_path": "d.png", "tgt_img_path": ["b.png", "c.png"]},
+        row | {"qry_img_path": name, "tgt_img_path": ["b.png", "c.png"]},
+        row | {"qry_img_path": "d.png", "tgt_img_path": [name, "c.png"]},
+        row | {"qry_img_path": "d.png", "tgt_img_path": ["b.png", name]},
+    ]
+    task = one(tmp_path, "CIRR", *rows, images="bcd")
+    assert task.ids == ["CIRR row 1", "CIRR row 4"]
+    assert task.missing == {
+        "with a broken image": 1,
+        "with a right candidate whose image is broken": 1,
+        "wrong candidates whose image is broken": 1,
+    }
+    (tmp_path / name).write_bytes(whole)  # what was learnt of the file goes with it
+    assert not one(tmp_path, "CIRR", *rows, images="bcd").missing
 
 
 def test_images_may_lie_in_a_folder_of_that_name(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
-    (tmp_path / "images/a.png").touch()
+    write_image(tmp_path / "images/a.png")
     row = IMAGE | {"qry_text": "What?", "tgt_text": ["a", "b", ""], "tgt_img_path": ["", "", ""]}
     task = one(tmp_path, "GQA", row, images="")
     assert task.queries[0].image == tmp_path / "images/a.png"
@@ -232,29 +272,27 @@ def test_a_limit_makes_a_task_partial(published: tuple[Path, Path]) -> None:
 
 def test_other_splits_of_a_folder_are_not_read(tmp_path: Path) -> None:
     row = IMAGE | {"qry_text": "What?", "tgt_text": ["a", "b"], "tgt_img_path": ["", ""]}
-    (tmp_path / "a.png").touch()
+    write_image(tmp_path / "a.png")
     for name in ("test-0.parquet", "train-0.parquet"):
         write_parquet(tmp_path / "GQA" / name, [row])
     assert len(next(mmeb_tasks(tmp_path, tmp_path)).queries) == 1
 
 
-def test_means_need_every_task_whole() -> None:
-    table = mmeb_table()
-    results = {f"mmeb/{name}": 0.25 if task.split == "ind" else 0.75 for name, task in table.items()}
-    results["scar/ADE20K"] = 0.0
-    assert scores(results) == {
-        "classification": 0.5,
-        "vqa": pytest.approx(0.45),
-        "retrieval": pytest.approx((8 * 0.25 + 4 * 0.75) / 12),
-        "grounding": pytest.approx(0.625),
-        "ind": 0.25,
-        "ood": 0.75,
-        "overall": pytest.approx((20 * 0.25 + 16 * 0.75) / 36),
+def test_the_means_are_those_of_the_paper() -> None:
+    over = means()
+    assert {name: len(tasks) for name, tasks in over.items()} == {
+        "classification": 10,
+        "vqa": 10,
+        "retrieval": 12,
+        "grounding": 4,
+        "ind": 20,
+        "ood": 16,
+        "overall": 36,
     }
-    without = scores(results, partial={"mmeb/RefCOCO"})
-    assert {name for name, value in without.items() if value is None} == {"grounding", "ood", "overall"}
-    del results["mmeb/CIRR"]
-    assert {name for name, value in scores(results).items() if value is None} == {"retrieval", "ind", "overall"}
+    assert over["grounding"] == [
+        f"mmeb/{name}" for name in ("MSCOCO", "RefCOCO", "RefCOCO-Matching", "Visual7W-Pointing")
+    ]
+    assert sorted(over["ind"] + over["ood"]) == sorted(over["overall"])
 
 
 @pytest.mark.parametrize(

@@ -277,7 +277,8 @@ def test_photographs_of_the_same_thing_in_the_same_place_are_right() -> None:
     assert (own.name, everywhere.name) == ("region-to-image/Photographs", "region-to-image/Photographs-global")
     assert [item.image for item in own.candidates] == ["a.png", "b.png", "c.png", "d.png", "e.png", "f.png"]
     assert own.ids == ["0", "1", "2", "3", "5", "6"]  # no other cat is on a road
-    assert own.missing == {"missing image": 2, "with unknown elements": 0, "without another image of the same": 1}
+    assert own.missing == everywhere.missing == {"missing image": 2}
+    assert own.excluded == {"with unknown elements": 0, "without another image of the same": 1}
     assert own.queries[0].text is None
     assert own.queries[0].prompt == Box(0, 0, 5, 5)
     assert (own.relevant[0].tolist(), set(own.listed(0).tolist())) == ([1], {1, 2, 3})

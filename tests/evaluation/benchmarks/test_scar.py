@@ -8,7 +8,8 @@ from tests.data.files import write_image, write_parquet
 from tests.evaluation.benchmarks.published_scar import FAULTS, MARK, rows_of, write_scar
 from virtue.evaluation.benchmarks.distractors import RealDistractors
 from virtue.evaluation.benchmarks.scar import SETS, kind_of_swap, kinds_of_swaps, scar_tasks
-from virtue.evaluation.tasks import Task
+from virtue.evaluation.keys import query_keys
+from virtue.evaluation.tasks import NotMeasured, Task
 from virtue.prompts import Box, as_visual_prompt
 from virtue.scenes.write import write_scenes
 from virtue.templates import DESCRIBE_BOX, released
@@ -110,8 +111,34 @@ def test_a_set_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_nothing_left_says_why(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"scar/ADE20K has no queries: left out were 1 with a missing image\."):
-        task_of(tmp_path, {"qry_image_path": "b.png"})
+    lost = task_of(tmp_path, {"qry_image_path": "b.png"})
+    assert lost == NotMeasured("scar/ADE20K", "it has no queries: left out were 1 with a missing image")
+
+
+def test_rows_without_another_caption_of_their_image_are_counted_apart(tmp_path: Path) -> None:
+    write_image(tmp_path / "ade20k_val/b.png")
+    rows = [{"tgt_text": [f"a {name}", "a cow"]} for name in ("dog", "cat", "hen")]
+    rows[2]["qry_image_path"] = "ade20k_val/b.png"  # alone on its image
+    task = task_of(tmp_path, *rows, distractors="image")
+    assert (task.ids, task.missing, task.is_partial) == (
+        ["SCaR_eval_ADE20K.parquet row 1", "SCaR_eval_ADE20K.parquet row 2"],
+        {},
+        False,
+    )
+    assert task.excluded == {"whose image has no other caption": 1}
+    assert not task_of(tmp_path, *rows, distractors="others").excluded
+    lost = task_of(tmp_path, rows[2], distractors="image")
+    assert isinstance(lost, NotMeasured)
+    assert lost.reason == "it has no queries: left out were 1 whose image has no other caption"
+
+
+def test_the_same_is_asked_with_an_instruction_and_without(tmp_path: Path) -> None:
+    with_words, without = (task_of(tmp_path, {}, {}, instruction=instruction) for instruction in (True, False))
+    assert query_keys(with_words)[0] != query_keys(without)[0]
+    assert query_keys(with_words)[1] == query_keys(without)[1]
+    assert len(set(query_keys(without)[0])) == 1  # rows alike
+    assert len(set(query_keys(without)[1])) == 2
+    assert (with_words.manner, without.manner) == ("box, with an instruction", "box")
 
 
 # A row

@@ -1,13 +1,20 @@
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
 from tests.evaluation.reports.made_results import PICTURE, curve, example, results, task
+from virtue.evaluation.reports.comparison import compare
 from virtue.evaluation.reports.page import page
 from virtue.evaluation.results import Results
+from virtue.evaluation.tasks import NotMeasured
 
 VOID = {"meta", "img", "br"}
+
+
+def written(*runs: Results) -> str:
+    return page(runs, compare(runs))
 
 
 class Reader(HTMLParser):
@@ -48,7 +55,7 @@ def run() -> Results:
 
 
 def test_a_page_has_all_its_parts(run: Results) -> None:
-    document = page([run])
+    document = written(run)
     titles = (
         "Summary",
         "Plots",
@@ -65,7 +72,7 @@ def test_a_page_has_all_its_parts(run: Results) -> None:
 
 
 def test_a_page_stands_alone_and_can_be_read_aloud(run: Results) -> None:
-    reader = read(page([run]))
+    reader = read(written(run))
     assert not reader.all("script") + reader.all("link")
     assert [image["src"] for image in reader.all("img")] == [PICTURE]
     assert all(image["alt"] for image in reader.all("img"))
@@ -83,32 +90,60 @@ def test_whatever_a_result_says_is_escaped() -> None:
     made = task(
         f"own/{evil}",
         [0.0],
-        examples=[example(id=evil, text=evil, right=evil, said=evil, image='x" onerror="alert(1)')],
+        examples=[
+            example(id=evil, text=evil, right=evil, said=evil, image='x" onerror="alert(1)', said_image=f'"{evil}')
+        ],
         wrong={evil: 1},
+        wrong_images={evil: evil},
         missing={evil: 1},
     )
-    document = page([results(made, model=evil, fingerprint=evil, settings={evil: evil}, versions={evil: evil})])
+    document = written(results(made, model=evil, fingerprint=evil, settings={evil: evil}, versions={evil: evil}))
     reader = read(document)
     assert evil not in document
     assert not reader.all("script")
     assert not reader.all("img")  # what is no picture is left out
 
 
+def test_candidates_that_are_pictures_are_shown() -> None:
+    shown = example(right_image=f"{PICTURE}R", said_image=f"{PICTURE}S")
+    made = task("a/a", [0.0], examples=[shown], wrong={"candidate 3": 1, "b.png": 1})
+    document = written(results(replace(made, wrong_images={"candidate 3": f"{PICTURE}W"})))
+    images = read(document).all("img")
+    assert [image["src"] for image in images] == [PICTURE, f"{PICTURE}R", f"{PICTURE}S", f"{PICTURE}W"]
+    assert [image["alt"] for image in images][1:] == [
+        "Picture of a dog on a beach",
+        "Picture of a cat on a beach",
+        "Picture of candidate 3",
+    ]
+
+
+def test_what_was_not_measured_is_loud() -> None:
+    lost = NotMeasured("mmeb/OVEN", "it has no queries")
+    document = written(results(task("mmeb/CIRR", [1.0]), not_measured=[lost]))
+    assert document.count('<p class="note loud">NOT MEASURED: mmeb/OVEN, because it has no queries.</p>') == 2
+
+
+def test_what_a_definition_leaves_out_is_not_loud() -> None:
+    document = written(results(task("own/mine", [1.0], excluded={"with unknown elements": 3})))
+    assert '<p class="note">Not asked in own/mine, by its definition: 3 with unknown elements.</p>' in document
+    assert "PARTIAL" not in document
+
+
 def test_runs_stand_side_by_side(run: Results) -> None:
-    document = page([run, results(task("scenes/region-to-caption", [1.0, 1.0]), strategy="none")])
+    document = written(run, results(task("scenes/region-to-caption", [1.0, 1.0]), strategy="none"))
     assert "<title>nano, prompt and nano, none</title>" in document
     assert "<h2>Tables of nano, none</h2>" in document
     assert "nano, none: hit@1 less that of nano, prompt" in document
 
 
 def test_what_is_partial_is_loud() -> None:
-    document = page([results(task("own/mine", [1.0], missing={"beyond the limit": 3}))])
+    document = written(results(task("own/mine", [1.0], missing={"beyond the limit": 3})))
     assert '<p class="note loud">PARTIAL: own/mine is not whole, left out are 3 beyond the limit.</p>' in document
 
 
 def test_without_matplotlib_the_page_says_so(run: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("matplotlib.figure", "matplotlib.backends.backend_svg"):
         monkeypatch.setitem(sys.modules, name, None)
-    document = page([run])
+    document = written(run)
     assert "Plots need matplotlib" in document
     assert "<svg" not in document

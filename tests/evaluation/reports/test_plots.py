@@ -65,6 +65,15 @@ def test_a_panel_names_severities_unit_and_lines() -> None:
     assert {"0 %", "10 %", "20 %", "share of the side", "prompt", "none"} <= set(shown)
 
 
+def test_eighteen_runs_can_be_told_apart() -> None:
+    runs = {f"run {number}": {"t": Interval(0.5, 0.4, 0.6)} for number in range(18)}
+    bars = re.findall(r'clip-path="[^"]*" style="(fill: #\w{6}|fill: url[^;"]*)[;"]', task_bars(runs, {}, "Hits", "a"))
+    assert len(bars) == len(set(bars)) == 18
+    lines = curve_panel({name: curve() for name in runs}, "Jitter", "a")
+    styles = re.findall(r'fill: none; (?:stroke-dasharray: ([^;]*);[^"]*)?stroke: (#\w{6})', lines)
+    assert len({style for style in styles if style[1]}) == 18
+
+
 def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("matplotlib.figure", "matplotlib.backends.backend_svg"):
         monkeypatch.setitem(sys.modules, name, None)

@@ -8,6 +8,7 @@ from virtue.evaluation.benchmarks.mmeb import mmeb_table
 from virtue.evaluation.benchmarks.scar import SETS
 from virtue.evaluation.reports.tables import Sheet, percent, report, sheets
 from virtue.evaluation.results import Interval
+from virtue.evaluation.tasks import NotMeasured
 
 NAN = float("nan")
 SCAR = [task(f"scar/{name}", [1.0, 0.0]) for name in SETS]
@@ -70,9 +71,25 @@ def test_mmeb_has_its_means() -> None:
     tasks = [task(f"mmeb/{name}", [float(entry.split == "ind")]) for name, entry in table.items()]
     each, means = sheets(results(*tasks))
     assert each.rows[0][:3] == ("ImageNet-1K", "classification", "ind")
-    assert means.header == ("mean over", "Classification", "VQA", "Retrieval", "Grounding", "IND", "OOD", "Overall")
-    assert means.rows == (("its tasks", "50.0", "60.0", "66.7", "25.0", "100.0", "0.0", "55.6"),)
+    assert means.header == ("mean over", "tasks", "hit@1")
+    assert means.rows == (  # one query each, so that no interval is known
+        ("Classification", "10", "50.0"),
+        ("VQA", "10", "60.0"),
+        ("Retrieval", "12", "66.7"),
+        ("Grounding", "4", "25.0"),
+        ("IND", "20", "100.0"),
+        ("OOD", "16", "0.0"),
+        ("Overall", "36", "55.6"),
+    )
     assert means.notes == ()
+
+
+def test_means_of_mmeb_have_intervals_that_are_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = results(*[task(f"mmeb/{name}", [1.0, 0.0]) for name in mmeb_table()])
+    means = sheets(run)[1]
+    assert all(row[2].startswith("50.0 [") for row in means.rows)
+    monkeypatch.setattr("virtue.evaluation.results.bootstrap_of_choices", lambda *args: pytest.fail("drawn again"))
+    assert sheets(run)[1] == means
 
 
 def test_mmeb_has_no_mean_that_a_task_is_missing_from() -> None:
@@ -80,9 +97,33 @@ def test_mmeb_has_no_mean_that_a_task_is_missing_from() -> None:
     tasks = [task(f"mmeb/{name}", [1.0]) for name in names[:-1]]  # the last is of grounding
     tasks[0] = task(f"mmeb/{names[0]}", [1.0], missing={"queries beyond the limit": 9})  # the first of classification
     each, means = sheets(results(*tasks))
-    assert means.rows == (("its tasks", "–", "100.0", "100.0", "–", "–", "–", "–"),)  # noqa: RUF001
+    assert [row[2] for row in means.rows] == ["–", "100.0", "100.0", "–", "–", "–", "–"]  # noqa: RUF001
     assert means.notes == ("No mean is given of which a task is not there, or is partial.",)
     assert each.notes[0].startswith("PARTIAL: mmeb/ImageNet-1K")
+
+
+def test_no_mean_is_made_of_what_was_not_measured() -> None:
+    *names, last = mmeb_table()  # the last is of grounding
+    lost = NotMeasured(f"mmeb/{last}", "it has no queries: left out were 5 with a missing image")
+    each, means = sheets(results(*[task(f"mmeb/{name}", [1.0]) for name in names], not_measured=[lost]))
+    assert each.notes == (
+        f"NOT MEASURED: mmeb/{last}, because it has no queries: left out were 5 with a missing image.",
+    )
+    assert [row[0] for row in means.rows if row[2] == "–"] == ["Grounding", "OOD", "Overall"]  # noqa: RUF001
+
+
+@pytest.mark.parametrize("name", ["scar/ADE20K", "mmeb/OVEN", "region-to-image/ADE20K"])
+def test_a_benchmark_of_which_nothing_was_measured_says_so(name: str) -> None:
+    found = sheets(results(task("scenes/a", [1.0]), not_measured=[NotMeasured(name, "it has no queries")]))
+    notes = [note for sheet in found for note in sheet.notes]
+    assert f"NOT MEASURED: {name}, because it has no queries." in notes
+
+
+def test_what_a_definition_leaves_out_does_not_make_a_run_partial() -> None:
+    part = task("scar/ADE20K", [1.0, 0.0], excluded={"whose image has no other caption": 7})
+    (sheet,) = sheets(results(part, *[one for one in SCAR if one.name != part.name]))
+    assert "Not asked in scar/ADE20K, by its definition: 7 whose image has no other caption." in sheet.notes
+    assert sheet.rows[-2][0] == "mean of sets"
 
 
 def test_other_tasks_have_their_metrics_and_tags() -> None:
@@ -104,6 +145,7 @@ def test_other_tasks_have_their_metrics_and_tags() -> None:
 def test_curves_are_tables_too() -> None:
     *_, sheet = sheets(results(task("scenes/region-to-caption", [1.0]), curves=[curve()]))
     assert sheet.title == "scenes/region-to-caption, hit@1 by severity"
+    assert sheet.header == ("disturbance", "step 1", "step 2", "step 3")
     assert sheet.rows == (("box jittered, share of the side", "0 %: 80.0", "10 %: 70.0", "20 %: 60.0"),)
 
 

@@ -127,6 +127,7 @@ def test_all_that_boxes_allow_and_the_model_takes(caplog: pytest.LogCaptureFixtu
     found = curves(Sizing(), task(), resamples=10, progress=lambda done, total: told.append((done, total)))
     families = {curve.disturbance.split()[0] for curve in found}
     assert families == {"box", "wrong", "picture", "object"}
+    assert not {"object size", "box size"} & {curve.disturbance for curve in found}  # both boxes are of one size
     assert told[-1][0] == told[-1][1]
     assert not caplog.records
 
@@ -187,6 +188,18 @@ def test_size_contrast_and_cover_of_two_rectangles() -> None:
     assert measured("object contrast", items)[1] == pytest.approx(1)  # white on black
     # The window of the first one, 30 x 30 pixels, holds 225 white ones among 600 that are not its own.
     assert measured("object contrast", items)[0] == pytest.approx(225 / 600)
+
+
+def test_of_boxes_alone_the_size_is_called_that_of_the_box() -> None:
+    small, large = Box(10, 20, 20, 30), Box(0, 0, 50, 40)  # 1/80 and 1/4 of the picture
+    asked = task([small, large], [0, 0])
+    sizes = [curve for curve in curves(Sizing(), asked, resamples=10) if curve.disturbance.endswith("size")]
+    assert [(curve.disturbance, curve.unit) for curve in sizes] == [("box size", "share of the picture")]
+    assert [(point.severity, point.hit.value) for point in sizes[0].points] == [(1 / 80, 1), (1 / 4, 0)]
+    (named,) = curves(Sizing(), asked, names=["box size"], resamples=10)
+    assert hits(named) == hits(sizes[0])
+    with pytest.raises(ValueError, match="'object size' needs the mask of every query's object"):
+        curves(Sizing(), asked, names=["object size"])
 
 
 def test_nano_end_to_end_on_two_scenes() -> None:

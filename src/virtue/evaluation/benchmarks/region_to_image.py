@@ -121,8 +121,8 @@ def region_to_image_from_scar(task: Task, *, text: str | None = None, seed: int 
     """Makes region to image of a task in SCaR's layout, such as one of `scar.scar_tasks`.
 
     Of a region with (object, scene), right are the other images of which one caption says both. Distractors are images
-    with the object and never the scene, and with the scene and never the object. A row is left out, and counted, when
-    its captions do not tell its elements, or there is no right image or no distractor.
+    with the object and never the scene, and with the scene and never the object. A row is not asked, and counted, when
+    its captions do not tell its elements, or there is no right image or no distractor: the task is whole without it.
 
     Args:
         task: Queries with an image and a region, each with its true caption and swapped ones; `groups` name the images.
@@ -134,7 +134,7 @@ def region_to_image_from_scar(task: Task, *, text: str | None = None, seed: int 
         and "region-to-image/<set>-global", against all images but its own and those that may be right unsaid.
 
     Raises:
-        ValueError: If no row is left.
+        EmptyTaskError: If no row is left.
     """
     told = [_elements_of(task, row) for row in range(len(task.queries))]
     known = [row for row, elements in enumerate(told) if elements is not None]
@@ -142,7 +142,7 @@ def region_to_image_from_scar(task: Task, *, text: str | None = None, seed: int 
     asked = _asked(told, [images.get(group, -1) for group in task.groups], np.random.default_rng(seed))
     first_rows = {task.groups[row]: row for row in reversed(known)}
     rows = [one.row for one in asked]
-    name = f"region-to-image/{task.name.rpartition('/')[2]}"
+    name = photographs_name(task.name)
     own = Task(
         name=name,
         queries=[replace(task.queries[row], text=text) for row in rows],
@@ -153,11 +153,18 @@ def region_to_image_from_scar(task: Task, *, text: str | None = None, seed: int 
         ids=[task.ids[row] for row in rows],
         groups=[task.groups[row] for row in rows],
         tags={tag: [words[row] for row in rows] for tag, words in task.tags.items()},
-        missing={**task.missing, NO_ELEMENTS: len(told) - len(known), NO_RIGHT: len(known) - len(asked)},
+        missing=task.missing,
+        excluded={NO_ELEMENTS: len(told) - len(known), NO_RIGHT: len(known) - len(asked)},
+        instructed=task.instructed,
     )
     right = [np.array(one.right, dtype=np.intp) for one in asked]
     lists = [np.delete(np.arange(len(images)), one.doubtful) for one in asked]
     return [own, replace(own, name=f"{name}-global", relevant=right, lists=lists, swaps=None)]
+
+
+def photographs_name(scar: str) -> str:
+    """What the task is called that is made of one of SCaR's: "region-to-image/ADE20K" of "scar/ADE20K"."""
+    return f"region-to-image/{scar.rpartition('/')[2]}"
 
 
 def _asked(told: Sequence[Elements | None], images: Sequence[int], rng: np.random.Generator) -> list[_Asked]:

@@ -7,14 +7,16 @@ A set is a Parquet file `SCaR_eval_<set>.parquet`. Its rows are `qry_text` (the 
 What was swapped in a wrong caption is not written down, but mostly shows: `kinds_of_swaps` says how it is told.
 
 A row is left out, and counted by the reason, when its image is missing or broken, its box is none or reaches out of the
-image by more than rounding does, or its captions are none.
+image by more than rounding does, or its captions are none. With wrong captions of the same image, rows are not asked
+whose image has no other caption: the set is whole without them, and they are counted apart.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,7 @@ from virtue.evaluation.benchmarks.distractors import Distractors, RealDistractor
 from virtue.evaluation.benchmarks.found_images import FoundImages
 from virtue.evaluation.benchmarks.mmeb_texts import scar_text
 from virtue.evaluation.benchmarks.sizes import size_word
-from virtue.evaluation.tasks import Task
+from virtue.evaluation.tasks import NotMeasured, Task, task_or_not
 from virtue.items import Item
 from virtue.prompts import as_visual_prompt
 from virtue.scenes.region_captions import KINDS
@@ -44,6 +46,7 @@ SETS: dict[str, str] = {
 
 SWAPS = ("object", "relation", "scene")
 BAD_BOX, BAD_CAPTIONS, BEYOND = "with a box that does not fit", "with no captions", "beyond the limit"
+ALONE = "whose image has no other caption"
 
 _PREFIX = "SCaR_eval_"
 _COLUMNS = ("qry_text", "qry_image_path", "tgt_text", "bbox")
@@ -59,7 +62,7 @@ def scar_tasks(
     instruction: bool = True,
     limit: int | None = None,
     seed: int = 0,
-) -> Iterator[Task]:
+) -> Iterator[Task | NotMeasured]:
     """The tasks of SCaR, each read when it is asked for.
 
     They are called "scar/ADE20K" and so on; with real distractors "scar-image/ADE20K" and "scar-others/ADE20K", since
@@ -79,17 +82,20 @@ def scar_tasks(
             for that of the set.
         seed: Of real distractors.
 
+    Returns:
+        Tasks; what stands for a set of which nothing is left says why.
+
     Raises:
         FileNotFoundError: If there is no such file, or the folder has none.
-        ValueError: If a file is not Parquet, lacks a column or holds no row that can be asked, the limit is not
-            positive, or there are no such distractors.
+        ValueError: If a file is not Parquet or lacks a column, the limit is not positive, or there are no such
+            distractors.
     """
     check_distractors(distractors)
     if limit is not None and limit < 1:
         raise ValueError(f"The limit must be at least one row, got {limit}.")
     files = _files(Path(folder), sets)
     reading = _Reading(Path(images), distractors, instruction, limit, seed)
-    return (reading.task(file) for file in files)
+    return (task_or_not(partial(reading.task, file)) for file in files)
 
 
 def kinds_of_swaps(true: str, false: Sequence[str]) -> list[str]:
@@ -160,13 +166,19 @@ class _Reading:
             missing[BEYOND] = len(table) - count
         if self.distractors == "published":
             kinds = _kinds(name, [region.captions for region in regions])
-            return _made(f"scar/{name}", file.name, regions, kinds, missing)
-        regions = _with_real_distractors(table, regions, self.distractors, self.seed)
-        return _made(f"scar-{self.distractors}/{name}", file.name, regions, None, missing)
+            return _made(f"scar/{name}", file.name, regions, kinds, missing, {})
+        drawn = _with_real_distractors(table, regions, self.distractors, self.seed)
+        excluded = {ALONE: len(regions) - len(drawn)} if len(drawn) < len(regions) else {}
+        return _made(f"scar-{self.distractors}/{name}", file.name, drawn, None, missing, excluded)
 
 
 def _made(
-    name: str, file: str, regions: Sequence[_Region], kinds: list[list[str]] | None, missing: Counter[str]
+    name: str,
+    file: str,
+    regions: Sequence[_Region],
+    kinds: list[list[str]] | None,
+    missing: Mapping[str, int],
+    excluded: Mapping[str, int],
 ) -> Task:
     """The task of regions, each distinct caption a candidate once."""
     places: dict[str, int] = {}
@@ -185,6 +197,8 @@ def _made(
         groups=[region.image for region in regions],
         tags={"size": [region.size for region in regions]},
         missing=dict(missing),
+        excluded=dict(excluded),
+        instructed=True,
     )
 
 

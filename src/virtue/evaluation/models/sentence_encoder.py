@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sentence_transformers import SentenceTransformer
 
+from virtue.evaluation.ranking import unit
 from virtue.images import load_image, open_image
 from virtue.items import Item
 from virtue.model.quiet import no_progress_bars
@@ -203,7 +204,7 @@ class SentenceEncoder:
         if self._reads_both:
             both = [{"image": picture, "text": item.text} for picture, item in zip(pictures, items, strict=True)]
             return rows(both, prompt)
-        return _unit(rows(pictures, None)) + _unit(rows(texts, prompt))
+        return (unit(rows(pictures, None)) + unit(rows(texts, prompt))).astype(np.float32)
 
     def _text(self, text: str) -> Any:
         # Where pictures are read too, a bare str that looks like a path or an address would be opened as one.
@@ -221,13 +222,6 @@ class SentenceEncoder:
 def _chunks(places: list[int], size: int) -> Iterator[list[int]]:
     for start in range(0, len(places), size):
         yield places[start : start + size]
-
-
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of unit length, (N, D)."""
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = rows / np.maximum(lengths, np.finfo(np.float32).tiny)
-    return unit
 
 
 def _settings(model: SentenceTransformer) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Runs side by side, beside the paper's rows, with the differences that are more than noise marked.
 
-Two runs are compared on a task when both saw the very same queries, candidates and lists, which the task's digest says;
-otherwise their figures stand side by side and nothing is said of their difference. All runs are compared with the
-first:
+Two runs are compared on a task when both were asked the same of the same candidates and lists, which a digest says;
+otherwise their figures stand side by side and nothing is said of their difference. The regions may be shown in another
+way, and the instruction may be another: that is said. All runs are compared with the first:
 
 1. Of each shared task, the mean difference of hit@1, query by query, its 95 % interval and its two-sided p
    (`intervals.paired_difference`, by groups).
@@ -21,7 +21,18 @@ import numpy as np
 
 from virtue.evaluation.intervals import Difference, paired_difference
 from virtue.evaluation.reports.paper import PaperTable, paper_tables
-from virtue.evaluation.reports.tables import HIT, MEANS, NOTHING, SCAR, Sheet, mmeb_means, partial, percent, short
+from virtue.evaluation.reports.tables import (
+    HIT,
+    MEANS,
+    NOTHING,
+    SCAR,
+    Sheet,
+    left_out,
+    mmeb_means,
+    not_measured,
+    percent,
+    short,
+)
 from virtue.evaluation.results import mean_of_tasks
 
 if TYPE_CHECKING:
@@ -32,6 +43,8 @@ LEVEL = 0.05
 
 BETTER, WORSE = "▲", "▼"
 
+_UNTOLD = ("robustness", "processes")  # settings that change no figure of a task
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -41,11 +54,13 @@ class Compared:
         task: Its name.
         run: What the run is called.
         difference: Of hit@1, this run less the first, with p corrected; None where the two are not comparable.
+        otherwise: In which way the run was asked otherwise than the first; "" where it was not.
     """
 
     task: str
     run: str
     difference: Difference | None
+    otherwise: str = ""
 
     @property
     def mark(self) -> str:
@@ -77,7 +92,9 @@ def _differing(run: Results, others: Sequence[Results]) -> list[str]:
     return [
         f"{name.replace('_', ' ')} {value}"
         for name, value in run.settings.items()
-        if value is not None and any(other.settings.get(name, value) != value for other in others)
+        if name not in _UNTOLD
+        and value is not None
+        and any(other.settings.get(name, value) != value for other in others)
     ]
 
 
@@ -88,7 +105,7 @@ def compare(runs: Sequence[Results]) -> list[Compared]:
     found: list[Compared] = []
     for name, run in zip(run_names(runs)[1:], others, strict=True):
         shared = [task for task in run.tasks if task.name in mine]
-        found += _corrected([Compared(task.name, name, _difference(task, mine[task.name])) for task in shared])
+        found += _corrected([_compared(name, task, mine[task.name]) for task in shared])
     return found
 
 
@@ -101,13 +118,13 @@ def holm(values: Sequence[float]) -> list[float]:
     return [float(value) for value in corrected]
 
 
-def comparison_sheets(runs: Sequence[Results]) -> list[Sheet]:
+def comparison_sheets(runs: Sequence[Results], compared: Sequence[Compared]) -> list[Sheet]:
     """The tables of a comparison: per task, the differences, then each benchmark beside the paper.
 
     Args:
         runs: At least one; the others are compared with the first.
+        compared: What `compare` found of them; it takes a while, and several outputs show it.
     """
-    compared = compare(runs)
     first, *others = run_names(runs)
     differences = [_differences(run, first, compared) for run in others]
     return [_per_task(runs, compared), *(sheet for sheet in differences if sheet.rows), *beside_the_paper(runs)]
@@ -123,10 +140,15 @@ def beside_the_paper(runs: Sequence[Results]) -> list[Sheet]:
     ]
 
 
-def _difference(task: TaskResult, first: TaskResult) -> Difference | None:
-    if task.digest != first.digest:
-        return None
-    return paired_difference(task.hits, first.hits, task.groups)
+def _compared(run: str, task: TaskResult, first: TaskResult) -> Compared:
+    is_same = task.digest == first.digest
+    if not is_same and (not task.asked or task.asked != first.asked):
+        return Compared(task.name, run, None)
+    otherwise = ""
+    if not is_same:
+        ways = f"{task.manner} instead of {first.manner}"
+        otherwise = ways if task.manner != first.manner else "other visual prompts or another instruction"
+    return Compared(task.name, run, paired_difference(task.hits, first.hits, task.groups), otherwise)
 
 
 def _corrected(compared: Sequence[Compared]) -> list[Compared]:
@@ -146,18 +168,33 @@ def _per_task(runs: Sequence[Results], compared: Sequence[Compared]) -> Sheet:
         (task, *(_figure(table.get(task), marks.get((task, name))) for name, table in zip(names, tables, strict=True)))
         for task in tasks
     )
-    notes = list(dict.fromkeys(note for run in runs for note in partial(run.tasks)))
+    notes = list(
+        dict.fromkeys(note for run in runs for note in (*not_measured(run.not_measured), *left_out(run.tasks)))
+    )
     if len(runs) > 1:
         notes.append(
             f"{BETTER} better and {WORSE} worse than {names[0]} beyond noise: paired test over the same queries, "
             f"p < {LEVEL} after Holm's correction over the tasks."
         )
+    notes += _otherwise(compared, names[0])
     notes += [
         f"{one.task} of {one.run} is not compared: its queries, candidates or lists are not those of {names[0]}."
         for one in compared
         if one.difference is None
     ]
     return Sheet(f"{HIT} by task", ("task", *names), rows, tuple(notes))
+
+
+def _otherwise(compared: Sequence[Compared], first: str) -> list[str]:
+    """A sentence for each run and way in which its regions were shown otherwise than the first run's."""
+    tasks: dict[tuple[str, str], list[str]] = {}
+    for one in compared:
+        if one.otherwise:
+            tasks.setdefault((one.run, one.otherwise), []).append(one.task)
+    return [
+        f"{run} was asked the same as {first} in another way, {otherwise}: {', '.join(own)}."
+        for (run, otherwise), own in tasks.items()
+    ]
 
 
 def _figure(task: TaskResult | None, compared: Compared | None) -> str:
@@ -193,7 +230,9 @@ def _scar_row(run: Results) -> dict[str, float | None]:
 
 def _mmeb_row(run: Results) -> dict[str, float | None]:
     """MMEB's means; none where queries were ranked against all candidates, which the paper did not do."""
-    return {} if run.settings.get("ranking") == "global" else mmeb_means(run)
+    if run.settings.get("ranking") == "global":
+        return {}
+    return {name: None if mean is None else mean.value for name, mean in mmeb_means(run).items()}
 
 
 def _paper_sheet(table: PaperTable, names: Sequence[str], figures: Sequence[Mapping[str, float | None]]) -> Sheet:

@@ -13,7 +13,7 @@ from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING
 
-from virtue.evaluation.reports.comparison import comparison_sheets, run_names
+from virtue.evaluation.reports.comparison import Compared, comparison_sheets, run_names
 from virtue.evaluation.reports.plots import curve_panel, task_bars
 from virtue.evaluation.reports.tables import HIT, Sheet, benchmark, facts_of, sheets, short
 from virtue.evaluation.robustness.disturbances import FAMILIES, family_of
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from virtue.evaluation.results import Curve, Example, Results
 
 _PICTURE = "data:image/"
+_LOUD = ("PARTIAL", "NOT MEASURED", "No ")  # how notes begin that nobody should miss
 
 _FAMILY_TITLES = {
     "box": "Boxes that are off",
@@ -34,18 +35,19 @@ _FAMILY_TITLES = {
 }
 
 
-def page(runs: Sequence[Results]) -> str:
+def page(runs: Sequence[Results], compared: Sequence[Compared]) -> str:
     """The report of one run, or of several side by side.
 
     Args:
         runs: At least one; the others are compared with the first.
+        compared: What `comparison.compare` found of them.
 
     Returns:
         A whole HTML document.
     """
     names = run_names(runs)
     sections = {
-        "Summary": _tables(comparison_sheets(runs)),
+        "Summary": _tables(comparison_sheets(runs, compared)),
         "Plots": _figures(_bars(runs)),
         "Robustness": _robustness(runs),
     }
@@ -95,7 +97,7 @@ def _scrolling(title: str) -> str:
 
 def _notes(notes: Iterable[str]) -> str:
     loud = "note loud", "note"
-    return "\n".join(f'<p class="{loud[not note.startswith(("PARTIAL", "No "))]}">{_text(note)}</p>' for note in notes)
+    return "\n".join(f'<p class="{loud[not note.startswith(_LOUD)]}">{_text(note)}</p>' for note in notes)
 
 
 def _figures(drawings: Iterator[tuple[str, str]]) -> str:
@@ -155,22 +157,33 @@ def _worst(run: Results) -> str:
 
 
 def _case(example: Example) -> str:
-    picture = ""
-    if example.image is not None and example.image.startswith(_PICTURE):
-        alt = f"Picture of query {example.id} with the region asked about drawn on it"
-        picture = f'<img loading="lazy" alt="{_text(alt)}" src="{_text(example.image)}">'
-    facts = {"query": example.text or example.id, "right": example.right, "said": example.said}
-    rows = "".join(f"<dt>{name}</dt><dd>{_text(value)}</dd>" for name, value in facts.items())
+    alt = f"Picture of query {example.id} with the region asked about drawn on it"
+    picture = _picture(example.image, alt, "query")
+    facts = {
+        "query": (example.text or example.id, ""),
+        "right": (example.right, _picture(example.right_image, f"Picture of {example.right}")),
+        "said": (example.said, _picture(example.said_image, f"Picture of {example.said}")),
+    }
+    rows = "".join(f"<dt>{name}</dt><dd>{_text(words)}{own}</dd>" for name, (words, own) in facts.items())
     rank = f"<dt>rank of the right one</dt><dd>{example.rank:g}</dd>"
     return f'<figure class="case">{picture}<figcaption><dl>{rows}{rank}</dl></figcaption></figure>\n'
+
+
+def _picture(source: str | None, alt: str, kind: str = "candidate") -> str:
+    """A picture that travels in the page; nothing where there is none."""
+    if source is None or not source.startswith(_PICTURE):
+        return ""
+    return f'<img class="{kind}" loading="lazy" alt="{_text(alt)}" src="{_text(source)}">'
 
 
 def _wrong(run: Results) -> str:
     """What most often scored higher than every right candidate."""
     tables = []
     for task in run.tasks:
+        images = {words: _picture(task.wrong_images.get(words), f"Picture of {words}") for words in task.wrong}
         rows = "\n".join(
-            f'<tr><td class="words">{_text(words)}</td><td>{count:,}</td></tr>' for words, count in task.wrong.items()
+            f'<tr><td class="words">{images[words]}{_text(words)}</td><td>{count:,}</td></tr>'
+            for words, count in task.wrong.items()
         )
         head = '<tr><th class="words" scope="col">answer</th><th scope="col">queries</th></tr>'
         title = f"{task.name}: of {task.queries:,} queries"

@@ -2,7 +2,8 @@
 
 A drawing is meant to stand in a page: its background is clear and its ink is `currentColor`, so it is dark on a light
 page and light on a dark one; its words stay words, in the page's own font. The colours of runs are told apart by the
-colour-blind (after Okabe and Ito), and so are their markers and line styles. It is as wide as a phone, and no wider.
+colour-blind (after Okabe and Ito); where there are more runs than colours, bars are hatched, and lines have other
+markers and dashes. It is as wide as a phone, and no wider.
 
 Matplotlib is imported when something is drawn, and only its SVG canvas: no window, no global state of `pyplot`.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,14 +23,19 @@ if TYPE_CHECKING:
     from virtue.evaluation.results import Curve, Interval
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS = ("o", "s", "^", "D", "v", "P")
-LINES = ("-", "--", "-.", ":")
+HATCHES = ("", "////", "....")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+LINES = ("-", "--", ":")
+"""Eighteen styles: the next hatch and the next line with each round of the colours."""
 
 WIDTH = 4.9
 """Inches; 353 units of the drawing, about as many as a phone has points across."""
 
 ROW = 0.24
 """Inches that a bar takes."""
+
+SHORT = 22
+"""Letters of a name that takes no more than half the width."""
 
 TEXT = 10
 """Units that letters are high; about as many points on a phone."""
@@ -57,13 +63,15 @@ def task_bars(runs: Mapping[str, Mapping[str, Interval]], chance: Mapping[str, f
     """
     tasks = list(dict.fromkeys(task for figures in runs.values() for task in figures))
     rows = len(tasks) * (len(runs) + 0.6)
-    figure = _figure(rows * ROW + 0.7 + 0.22 * (len(runs) > 1) * -(-len(runs) // 2))
+    figure = _figure(rows * ROW + 0.7 + _legend_height(runs))
     axes = figure.subplots()
     step = 0.8 / max(len(runs), 1)
     for number, (run, figures) in enumerate(runs.items()):
         places = [tasks.index(task) - 0.4 + (number + 0.5) * step for task in figures]
         values = [100 * one.value for one in figures.values()]
-        axes.barh(places, values, height=step * 0.9, color=COLOURS[number % len(COLOURS)], label=_plain(run))
+        colour, turn = COLOURS[number % len(COLOURS)], number // len(COLOURS)
+        hatch = HATCHES[turn % len(HATCHES)]
+        axes.barh(places, values, step * 0.9, color=colour, hatch=hatch, edgecolor=_INK, linewidth=0, label=_plain(run))
         axes.errorbar(values, places, xerr=_errors(list(figures.values())), fmt="none", ecolor=_INK, elinewidth=0.9)
     for place, task in enumerate(tasks):
         if task in chance:
@@ -73,7 +81,7 @@ def task_bars(runs: Mapping[str, Mapping[str, Interval]], chance: Mapping[str, f
     axes.set_xlim(0, 100)
     axes.set_xlabel("hit@1, %; dotted: chance")
     axes.xaxis.grid(True, color=_INK, alpha=0.15)
-    _legend(figure, axes, len(runs))
+    _legend(figure, axes, runs)
     return _svg(figure, title, salt)
 
 
@@ -95,7 +103,7 @@ def curve_panel(curves: Mapping[str, Curve], title: str, salt: str) -> str:
     """
     first = next(iter(curves.values()))
     severities = sorted({(point.severity, point.label) for curve in curves.values() for point in curve.points})
-    figure = _figure(2.5 + 0.22 * (len(curves) > 1) * -(-len(curves) // 2))
+    figure = _figure(2.5 + _legend_height(curves))
     axes = figure.subplots()
     for number, (name, curve) in enumerate(curves.items()):
         points = sorted(curve.points, key=lambda point: point.severity)
@@ -106,7 +114,7 @@ def curve_panel(curves: Mapping[str, Curve], title: str, salt: str) -> str:
             [100 * point.hit.value for point in points],
             color=colour,
             marker=MARKERS[number % len(MARKERS)],
-            linestyle=LINES[number % len(LINES)],
+            linestyle=LINES[number // len(COLOURS) % len(LINES)],
             markersize=4.5,
             clip_on=False,  # 0 and 100 % are common and lie on the frame
             label=_plain(name),
@@ -118,7 +126,7 @@ def curve_panel(curves: Mapping[str, Curve], title: str, salt: str) -> str:
     axes.set_xlabel(_plain(first.unit or first.disturbance))
     axes.set_ylabel("hit@1, %")
     axes.yaxis.grid(True, color=_INK, alpha=0.15)
-    _legend(figure, axes, len(curves))
+    _legend(figure, axes, curves)
     return _svg(figure, title, salt)
 
 
@@ -147,9 +155,20 @@ def _figure(height: float) -> Figure:
     return figure
 
 
-def _legend(figure: Figure, axes: Axes, count: int) -> None:
-    if count > 1:
-        figure.legend(loc="outside lower left", ncols=2, frameon=False, labelcolor=_INK, fontsize=TEXT)
+def _legend_height(names: Collection[str]) -> float:
+    """Inches that the legend takes; none where there is but one name."""
+    return 0.22 * -(-len(names) // _legend_columns(names)) if len(names) > 1 else 0.0
+
+
+def _legend_columns(names: Collection[str]) -> int:
+    """Two where the names are short enough to stand side by side."""
+    return 2 if max(map(len, names)) <= SHORT else 1
+
+
+def _legend(figure: Figure, axes: Axes, names: Collection[str]) -> None:
+    if len(names) > 1:
+        columns = _legend_columns(names)
+        figure.legend(loc="outside lower left", ncols=columns, frameon=False, labelcolor=_INK, fontsize=TEXT)
     axes.patch.set_alpha(0)
     axes.tick_params(colors=_INK, labelsize=TEXT)
     for label in (axes.xaxis.label, axes.yaxis.label):

@@ -2,7 +2,8 @@
 
 Figures are percent with one decimal, and in square brackets the 95 % interval. Each benchmark has a table of its own
 form: SCaR by kind of swap with the mean of its five sets, MMEB with the means of its meta-tasks, everything else with
-all its metrics. What is partial is said, and no mean over sets or tasks is given that one of them is missing from.
+all its metrics. What is partial or was not measured is said, and no mean over sets or tasks is given that one of them
+is missing from.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from virtue.evaluation.benchmarks.mmeb import mmeb_table, scores
+from virtue.evaluation.benchmarks.mmeb import means, mmeb_table
 from virtue.evaluation.benchmarks.scar import SETS
-from virtue.evaluation.results import mean_of_queries, mean_of_tasks
+from virtue.evaluation.results import mean_of_queries, mean_of_tasks, means_of_tasks
+from virtue.evaluation.tasks import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from virtue.evaluation.results import Curve, Interval, Results, TaskResult
+    from virtue.evaluation.tasks import NotMeasured
 
 NOTHING = "–"  # noqa: RUF001 - a dash in a table
 HIT = "hit@1"
@@ -36,7 +39,7 @@ MEANS = {
     "ood": "OOD",
     "overall": "Overall",
 }
-"""MMEB's means, as `mmeb.scores` calls them and as the paper does."""
+"""MMEB's means, as `mmeb.means` calls them and as the paper does."""
 
 _GUESSER = "Guesser: sees neither image nor query, and learned from other rows which candidates tend to be right."
 
@@ -99,6 +102,8 @@ def sheets(results: Results) -> list[Sheet]:
     benchmarks: dict[str, list[TaskResult]] = {}
     for task in results.tasks:
         benchmarks.setdefault(benchmark(task.name), []).append(task)
+    for lost in results.not_measured:
+        benchmarks.setdefault(benchmark(lost.name), [])
     found: list[Sheet] = []
     for name, tasks in benchmarks.items():
         found += _FORMS.get(name, _plain)(name, results, tasks)
@@ -138,21 +143,31 @@ def short(task: str) -> str:
     return task.partition("/")[2] or task
 
 
-def partial(tasks: Iterable[TaskResult]) -> tuple[str, ...]:
-    """A sentence for each task that is not whole, saying what is missing of it."""
-    return tuple(
-        f"PARTIAL: {task.name} is not whole, left out are "
-        f"{', '.join(f'{count:,} {reason}' for reason, count in task.missing.items() if count)}."
-        for task in tasks
-        if task.is_partial
-    )
+def left_out(tasks: Iterable[TaskResult]) -> tuple[str, ...]:
+    """A sentence for each task that is not whole, saying what is missing of it, and for what definitions leave out."""
+    sentences = []
+    for task in tasks:
+        if task.is_partial:
+            sentences.append(f"PARTIAL: {task.name} is not whole, left out are {counted(task.missing)}.")
+        if any(task.excluded.values()):
+            sentences.append(f"Not asked in {task.name}, by its definition: {counted(task.excluded)}.")
+    return tuple(sentences)
 
 
-def mmeb_means(results: Results) -> dict[str, float | None]:
+def not_measured(lost: Iterable[NotMeasured]) -> tuple[str, ...]:
+    """A sentence for each set of which nothing could be asked."""
+    return tuple(f"NOT MEASURED: {one.name}, because {one.reason}." for one in lost)
+
+
+def mmeb_means(results: Results) -> dict[str, Interval | None]:
     """MMEB's means of hit@1, by the keys of `MEANS`; None where a task of the mean is missing or partial."""
-    tasks = [task for task in results.tasks if benchmark(task.name) == "mmeb"]
-    figures = {task.name: task.metrics[HIT].value for task in tasks}
-    return scores(figures, [task.name for task in tasks if task.is_partial])
+    return means_of_tasks(results, means())
+
+
+def _lacking(name: str, results: Results, tasks: Sequence[TaskResult]) -> tuple[str, ...]:
+    """What of a benchmark was not asked."""
+    lost = [one for one in results.not_measured if benchmark(one.name) == name]
+    return (*not_measured(lost), *left_out(tasks))
 
 
 def _scar(name: str, results: Results, tasks: Sequence[TaskResult]) -> list[Sheet]:
@@ -169,15 +184,15 @@ def _scar(name: str, results: Results, tasks: Sequence[TaskResult]) -> list[Shee
         )
         for task in tasks
     ]
-    notes = list(partial(tasks))
+    notes = list(_lacking(name, results, tasks))
     if any("swap" in task.by for task in tasks):
         notes.append("By kind of swap: the true caption against the distractors of that kind only.")
     notes.append(_GUESSER)
     sets = [f"{name}/{each}" for each in SETS]
-    means = {"mean of sets": mean_of_tasks(results, sets), "all samples": mean_of_queries(results, sets)}
-    if all(means.values()):
+    overall = {"mean of sets": mean_of_tasks(results, sets), "all samples": mean_of_queries(results, sets)}
+    if all(overall.values()):
         count = f"{sum(task.queries for task in tasks if task.name in sets):,}"
-        rows += [(what, count, percent(mean), *[NOTHING] * (len(header) - 3)) for what, mean in means.items()]
+        rows += [(what, count, percent(mean), *[NOTHING] * (len(header) - 3)) for what, mean in overall.items()]
     else:
         absent = [short(each) for each in sets if each not in {task.name for task in tasks}]
         why = f"there is no {', '.join(absent)}" if absent else "some are partial"
@@ -204,15 +219,15 @@ def _mmeb(name: str, results: Results, tasks: Sequence[TaskResult]) -> list[Shee
         )
         for task in tasks
     )
-    means = mmeb_means(results)
-    lacking = any(mean is None for mean in means.values())
+    over, found = means(), mmeb_means(results)
+    lacking = any(mean is None for mean in found.values())
     notes = ("No mean is given of which a task is not there, or is partial.",) if lacking else ()
     return [
-        Sheet("MMEB", header, rows, partial(tasks)),
+        Sheet("MMEB", header, rows, _lacking(name, results, tasks)),
         Sheet(
-            "MMEB, means of hit@1",
-            ("mean over", *MEANS.values()),
-            (("its tasks", *map(percent, means.values())),),
+            "MMEB, means of tasks",
+            ("mean over", "tasks", HIT),
+            tuple((MEANS[mean], str(len(over[mean])), percent(figure)) for mean, figure in found.items()),
             notes,
         ),
     ]
@@ -232,7 +247,7 @@ def _plain(name: str, results: Results, tasks: Sequence[TaskResult]) -> list[She
         )
         for task in tasks
     )
-    notes = (*partial(tasks), *([_GUESSER] if guessed else []))
+    notes = (*_lacking(name, results, tasks), *([_GUESSER] if guessed else []))
     shown = [metric for metric in METRICS if any(metric in task.metrics for task in tasks)]
     further = tuple((short(task.name), *(_metric(task, metric) for metric in shown)) for task in tasks)
     sheets = [Sheet(name, header, rows, notes)]
@@ -277,7 +292,7 @@ def _curve_sheet(task: str, curves: Sequence[Curve]) -> Sheet:
         cells = [f"{point.label}: {percent(point.hit.value)}" for point in curve.points]
         name = f"{curve.disturbance}, {curve.unit}" if curve.unit else curve.disturbance
         rows.append((name, *cells, *[NOTHING] * (longest - len(cells))))
-    header = ("disturbance", *(f"point {number}" for number in range(1, longest + 1)))
+    header = ("disturbance", *(f"step {number}" for number in range(1, longest + 1)))
     return Sheet(f"{task}, {HIT} by severity", header, tuple(rows))
 
 

@@ -10,7 +10,7 @@
    whose right candidates are added to the lists for this. Both count the queries whose picture has another object.
 4. Natural curves need no more embeddings: the undisturbed queries in `BINS` bins of equal number, by the object's size,
    by how its mean colour differs from that of its surroundings, by how much of its box other objects cover, and by
-   whatever else is measured of queries.
+   whatever else is measured of queries. Where only boxes are known, by the size of the box.
 
 What a task allows goes by what its queries show: with masks everything is measured, with boxes no points and no masks,
 with pictures alone only what changes pictures.
@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,11 +42,13 @@ from virtue.evaluation.results import Curve, CurvePoint
 from virtue.evaluation.robustness.disturbances import (
     ANSWERED,
     BASES,
+    BOX_SIZE,
     DISTURBANCES,
     NATURAL,
     WRONG_OBJECT,
     Disturbance,
     Family,
+    Needs,
     allowed,
     disturbed,
     other_objects,
@@ -64,6 +67,8 @@ logger = logging.getLogger(__name__)
 Vectors = NDArray[np.float32]
 Hits = NDArray[np.float64]
 Progress = Callable[[int, int], None]
+
+_NEEDED: dict[str, Needs] = {**dict.fromkeys(NATURAL, "mask"), BOX_SIZE: "region"}  # of natural curves
 
 BLOCK = 128
 """Queries that are disturbed at a time, at most."""
@@ -91,8 +96,8 @@ def curves(
     Args:
         model: The model, or what `models.load_encoder` loads.
         task: Its queries are pictures, best with masks as visual prompts.
-        names: Of disturbances (keys of `DISTURBANCES`) and natural curves (`NATURAL`); by default all that the task
-            allows and the model takes.
+        names: Of disturbances (keys of `DISTURBANCES`) and natural curves (`NATURAL`, `BOX_SIZE`); by default all that
+            the task allows and the model takes.
         strategy: How the model is shown the region, a name of `strategies`.
         store: Folder of embeddings, by which a stopped run goes on; None keeps none.
         batch_size: Items of a batch at most.
@@ -137,20 +142,20 @@ def _wanted(task: Task, names: Sequence[str] | None) -> tuple[list[Disturbance],
     """The disturbances and the natural curves that are named, or that the task allows."""
     if any(item.image is None for item in task.queries):
         raise ValueError(f"The task {task.name} has queries without a picture: there is nothing to disturb.")
-    has_masks = allowed(DISTURBANCES["mask eroded"], task.queries)
+    shown = {needs: allowed(needs, task.queries) for needs in get_args(Needs)}
     if names is None:
-        natural = list(NATURAL) if has_masks else []
-        return [each for each in DISTURBANCES.values() if allowed(each, task.queries)], natural
+        natural = list(NATURAL) if shown["mask"] else [BOX_SIZE] if shown["region"] else []
+        return [each for each in DISTURBANCES.values() if shown[each.needs]], natural
+    needed = {name: each.needs for name, each in DISTURBANCES.items()} | _NEEDED
     for name in names:
-        if name not in DISTURBANCES and name not in NATURAL:
-            raise ValueError(f"There is no disturbance {name!r}; there are {', '.join((*DISTURBANCES, *NATURAL))}.")
-        needs = DISTURBANCES[name].needs if name in DISTURBANCES else "mask"
-        fits = allowed(DISTURBANCES[name], task.queries) if name in DISTURBANCES else has_masks
-        if not fits:
+        if name not in needed:
+            raise ValueError(f"There is no disturbance {name!r}; there are {', '.join(needed)}.")
+        if not shown[needed[name]]:
             raise ValueError(
-                f"{name!r} needs the {needs} of every query's object, which the queries of {task.name} do not show."
+                f"{name!r} needs the {needed[name]} of every query's object, which the queries of {task.name} do not "
+                "show."
             )
-    return [DISTURBANCES[name] for name in DISTURBANCES if name in names], [name for name in NATURAL if name in names]
+    return [DISTURBANCES[name] for name in DISTURBANCES if name in names], [name for name in _NEEDED if name in names]
 
 
 def _telling(run: _Run, wanted: Sequence[Disturbance], strategy: str) -> list[Disturbance]:

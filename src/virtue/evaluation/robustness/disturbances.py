@@ -27,6 +27,9 @@ from virtue.items import Item
 from virtue.prompts import AnyPrompt, VisualPrompt
 
 Family = Literal["box", "point", "mask", "object", "picture", "natural", "sampling"]
+Needs = Literal["picture", "region", "mask"]
+"""What has to be known of a query: its picture, its object's box or mask, or its mask."""
+
 FAMILIES: tuple[Family, ...] = ("box", "point", "mask", "object", "picture", "natural", "sampling")
 """Kinds of curves, in the order of a report; "natural" and "sampling" are those that no disturbance makes."""
 
@@ -34,6 +37,9 @@ WRONG_OBJECT = "wrong object"
 ANSWERED = "wrong object answered"
 
 NATURAL = ("object size", "object contrast", "object covered")
+BOX_SIZE = "box size"
+"""The natural curves, where masks are known, and the one where only boxes are."""
+
 SAMPLING = ("points on a grid", "points of SAM masks", "points of attention")
 
 BASES: dict[Family, Callable[[Region], AnyPrompt]] = {
@@ -56,7 +62,7 @@ class Disturbance:
         label: What a report calls a severity.
         draw: Of a family of `BASES`: draws the visual prompt at a severity above 0.
         change: Of a changed picture: the change at a severity above 0, with a seed.
-        needs: What has to be known of a query: its "picture", its object's "region" (a box or a mask), or its "mask".
+        needs: What has to be known of a query.
     """
 
     name: str
@@ -66,7 +72,7 @@ class Disturbance:
     label: Callable[[float], str]
     draw: Draw | None = None
     change: Callable[[float, int], Change] | None = None
-    needs: Literal["picture", "region", "mask"] = "region"
+    needs: Needs = "region"
 
 
 def disturbed(disturbance: Disturbance, item: Item, severity: float, number: int, seed: int = 0) -> Item:
@@ -93,12 +99,12 @@ def disturbed(disturbance: Disturbance, item: Item, severity: float, number: int
     return replace(item, prompt=drawn)
 
 
-def allowed(disturbance: Disturbance, items: Sequence[Item]) -> bool:
+def allowed(needs: Needs, items: Sequence[Item]) -> bool:
     """Whether all queries show what has to be known of them."""
-    if disturbance.needs == "picture":
+    if needs == "picture":
         return all(item.image is not None for item in items)
     shown = [None if item.prompt is None else item.prompt + VisualPrompt() for item in items]
-    if disturbance.needs == "mask":
+    if needs == "mask":
         return all(prompt is not None and prompt.mask is not None for prompt in shown)
     return all(prompt is not None and (prompt.mask or prompt.box) is not None for prompt in shown)
 
@@ -175,7 +181,7 @@ def _prompts(
     draw: Draw,
     label: Callable[[float], str] = _share,
 ) -> Disturbance:
-    needs: Literal["region", "mask"] = "region" if family == "box" else "mask"
+    needs: Needs = "region" if family == "box" else "mask"
     return Disturbance(name, family, unit, (0.0, *severities), label, draw=draw, needs=needs)
 
 

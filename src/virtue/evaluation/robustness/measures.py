@@ -1,5 +1,7 @@
 """What of a query's object makes it hard without anyone's doing: its size, its contrast, what covers it.
 
+Of an object that only a box is known of, its size is not known: "box size" is that of the box, and is called so.
+
 Q is the number of queries.
 """
 
@@ -10,6 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from virtue.evaluation.robustness.disturbances import BOX_SIZE
 from virtue.evaluation.robustness.prompt_disturbances import Region, region_of, window
 from virtue.images import ImageSource, image_key, open_image
 from virtue.items import Item
@@ -25,8 +28,9 @@ def measured(name: str, items: Sequence[Item]) -> Values:
         name: "object size" is the share of the picture's pixels; "object contrast" the distance between the mean colour
             of the object and that of its surroundings (the box and a quarter of its sides around it, without the
             object), as a share of the distance from black to white; "object covered" the share of its box that the
-            other objects asked about in its picture fill with pixels that can be seen.
-        items: Queries that show their objects by masks.
+            other objects asked about in its picture fill with pixels that can be seen; "box size" the share of the
+            picture that the box covers.
+        items: Queries that show their objects by masks; for "box size" boxes will do.
     """
     together: dict[object, list[int]] = {}
     for number, item in enumerate(items):
@@ -63,6 +67,15 @@ def _sizes(regions: Sequence[Region], image: ImageSource) -> list[float]:
     return [float(region.pixels.mean()) for region in regions]
 
 
+def _box_sizes(regions: Sequence[Region], image: ImageSource) -> list[float]:
+    del image
+    sizes = []
+    for region in regions:
+        x1, y1, x2, y2 = region.box
+        sizes.append((x2 - x1) * (y2 - y1) / (region.size[0] * region.size[1]))
+    return sizes
+
+
 def _contrasts(regions: Sequence[Region], image: ImageSource) -> list[float]:
     pixels = np.asarray(open_image(image), dtype=np.float64) / 255
     return [_contrast(pixels[window(region)], region.pixels[window(region)]) for region in regions]
@@ -90,10 +103,12 @@ _MEASURES: dict[str, Callable[[Sequence[Region], ImageSource], list[float]]] = {
     "object size": _sizes,
     "object contrast": _contrasts,
     "object covered": _covered,
+    BOX_SIZE: _box_sizes,
 }
 
 UNITS = {
     "object size": "share of the picture",
     "object contrast": "distance of mean colours",
     "object covered": "share of its box",
+    BOX_SIZE: "share of the picture",
 }

@@ -13,7 +13,7 @@ H and W are the picture's height and width in pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from PIL import Image
 
 from virtue.images import image_size, open_image
 from virtue.items import Item
-from virtue.masks import bounding_box
+from virtue.masks import bounding_box, deepest_pixel, depths, steps_to
 from virtue.prompts import AnyPrompt, Box, Mask, Point, Points, VisualPrompt
 
 Array = NDArray[np.bool_]
@@ -108,7 +108,7 @@ def true_box(region: Region) -> Box:
 
 def deepest_point(region: Region) -> Point:
     """The centre of the deepest pixel, of several the one nearest to their middle."""
-    return _centre(_deepest(depths(region.pixels)))
+    return _centre(deepest_pixel(region.pixels))
 
 
 def true_mask(region: Region) -> Mask:
@@ -195,7 +195,7 @@ def off_centre(region: Region, severity: float, rng: np.random.Generator) -> Poi
     Of the pixels of that depth, the nearest to the straight way; so it lies on the object whatever its shape.
     """
     depth = depths(region.pixels)
-    start = _deepest(depth)
+    start = np.array(deepest_pixel(region.pixels))
     border = np.argwhere(depth == 1)
     end = border[int(rng.random() * len(border))]
     ring = np.argwhere(depth == max(1, round(float(depth.max()) * (1 - severity))))
@@ -279,7 +279,7 @@ def ragged(region: Region, severity: float, rng: np.random.Generator) -> Mask:
 def _not_empty(mask: Array, region: Region) -> Mask:
     """The mask, with the object's deepest pixel where nothing else is left."""
     if not mask.any():
-        mask[tuple(_deepest(depths(region.pixels)))] = True
+        mask[deepest_pixel(region.pixels)] = True
     return Mask(mask)
 
 
@@ -306,34 +306,6 @@ def object_size(mask: Array) -> float:
     return float(np.sqrt(mask.sum()))
 
 
-def depths(mask: Array) -> NDArray[np.int64]:
-    """How many steps each set pixel is from what is outside, (H, W); 0 outside, and beyond the picture is outside."""
-    return steps_to(np.pad(~mask, 1, constant_values=True))[1:-1, 1:-1]
-
-
-def steps_to(targets: Array) -> NDArray[np.int64]:
-    """How many steps each pixel is from the nearest target, (H, W).
-
-    Along one axis the distance is the least of what is behind and what is ahead, and the second axis goes on from the
-    distances of the first.
-    """
-    far = sum(targets.shape)
-    steps = np.where(targets, 0, far)
-    for axis in (0, 1):
-        ramp = np.arange(steps.shape[axis]).reshape((-1, 1) if axis == 0 else (1, -1))
-        behind = np.minimum.accumulate(steps - ramp, axis) + ramp
-        ahead = np.flip(np.minimum.accumulate(np.flip(steps + ramp, axis), axis), axis) - ramp
-        steps = np.minimum(behind, ahead)
-    return steps
-
-
-def _deepest(depth: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Row and column of the deepest pixel, of several the one nearest to their middle."""
-    places = np.argwhere(depth == depth.max())
-    pixel: NDArray[np.int64] = places[int(((places - places.mean(0)) ** 2).sum(1).argmin())]
-    return pixel
-
-
-def _centre(pixel: NDArray[np.int64]) -> Point:
+def _centre(pixel: Sequence[int] | NDArray[np.int64]) -> Point:
     """The centre of a pixel that is given by row and column."""
     return Point(float(pixel[1]) + 0.5, float(pixel[0]) + 0.5)
