@@ -102,6 +102,24 @@ def test_a_batch_comes_to_the_same(scenes: Path, tmp_path: Path) -> None:
         assert list(one.samples()) == list(other.samples())
 
 
+def test_what_a_batch_is_asked_is_not_asked_one_by_one(scenes: Path, tmp_path: Path) -> None:
+    with LlmServer() as server:
+        with Curation(tmp_path / "run", make=True) as kept:
+            kept.put_batch("a", {"requests": 4, "id": "batch_9", "address": server.url})
+        result = by_llm(scenes, tmp_path / "run", server.url)
+        assert result.exit_code == 2 and "is under way" in said(result) and "go on with --batch" in said(result)
+        assert by_llm(scenes, tmp_path / "run", server.url, "--batch", "--poll", 0.1).exit_code == 0
+        assert by_llm(scenes, tmp_path / "run", server.url).exit_code == 0
+
+
+def test_a_folder_of_images_that_is_not_there_drops_nothing(scenes: Path, tmp_path: Path) -> None:
+    assert by_rules(scenes, tmp_path / "run", "--limit", 5).exit_code == 0
+    result = by_rules(scenes, tmp_path / "run", "--limit", 5, "--images", tmp_path / "phtos")
+    assert result.exit_code == 2 and "There is no folder of images" in said(result)
+    with Curation(tmp_path / "run") as kept:
+        assert kept.noted("images") == {"scenes": str(scenes)}
+
+
 def test_a_budget_stops_the_build_and_more_of_it_goes_on(scenes: Path, tmp_path: Path) -> None:
     with LlmServer() as server:
         result = by_llm(scenes, tmp_path / "run", server.url, "--budget-tokens", 9000)

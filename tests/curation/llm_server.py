@@ -29,6 +29,7 @@ from dataclasses import dataclass, field, fields
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 from tests.curation import llm_answers
 
@@ -232,8 +233,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _look(self, path: str, body: bytes) -> dict[str, Any]:
         if path == "batches":
-            data = [_public(batch) for batch in self.state.batches.values()]
-            return {"object": "list", "data": data[::-1], "has_more": False}
+            asked = parse_qs(self.path.partition("?")[2])
+            data = [_public(batch) for batch in reversed(self.state.batches.values())]
+            ids = [batch["id"] for batch in data]
+            start = ids.index(asked["after"][0]) + 1 if "after" in asked else 0
+            stop = start + int(asked.get("limit", ["20"])[0])
+            return {"object": "list", "data": data[start:stop], "has_more": stop < len(data)}
         batch = self.state.batches.get(path.split("/")[1])
         if batch is None:
             raise _FailedError(404, f"There is no batch {path}.")

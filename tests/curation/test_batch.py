@@ -125,6 +125,26 @@ def test_a_run_that_was_killed_before_the_id_was_kept_finds_its_batch_by_name(ru
     assert len(server.state.batches) == 1 and set(server.state.bought.values()) == {1}
 
 
+def test_a_batch_is_found_by_name_behind_a_hundred_newer_ones(run: Curation) -> None:
+    with LlmServer(batch_polls=10**9) as server:
+        batched(server, run, until_begun(run, 4))
+        (name,) = run.batches()
+        run.put_batch(name, {"requests": 4, "model": "tiny"})
+        others = {f"other_{number}": server.state.batches["batch_0"] | {"id": f"other_{number}", "metadata": None}
+                  for number in range(230)}  # fmt: skip
+        server.state.batches |= others
+        server.state.batch_polls = 1
+        batched(server, run, many(4))
+    assert set(server.state.bought.values()) == {1}
+
+
+def test_a_batch_that_the_endpoint_no_longer_has_does_not_stop_the_run(run: Curation) -> None:
+    with LlmServer() as server:
+        run.put_batch("old", {"requests": 4, "id": "batch_77", "address": server.url})
+        assert all(isinstance(form, ElementsForm) for form in batched(server, run, many(3)))
+    assert run.batches(done=True)["old"]["status"] == "gone" and run.batches() == {}
+
+
 def test_what_comes_back_without_an_answer_goes_into_the_next_batch(run: Curation) -> None:
     with LlmServer(batch_failures=0.5) as server:
         forms = batched(server, run, many(12))

@@ -40,6 +40,7 @@ def run(tmp_path: Path) -> Curation:
             problems = [[Problem("synonym", "A boat is a ship.", 1)], [Problem("synonym", "A boat is a ship.", 1)]]
             run.drop(one.id, "synonym", "A boat is a ship.", problems)
     run.count("ADE20K, left out", {"tiny": 7, "crowd": 2})
+    run.put_answer("key", '{"model": "gpt-test-2026"}')
     run.add_totals({"answers": 14, "tokens_in": 12000, "money": 0.0275})
     return run
 
@@ -69,10 +70,12 @@ def test_the_making_is_told_with_drop_rates_and_cost(card: Callable[..., str]) -
     for line in (
         "| writer | gpt-test |",
         "| instructions | distractors.v1 1a2b |",
-        "Of 9 regions 6 became samples and 2 were dropped:",
-        "| synonym | 2 | 22.2% | 4 |",
+        "Regions that are still waiting: 1.",
+        "Of 8 regions 6 became samples and 2 were dropped:",
+        "| synonym | 2 | 25.0% | 4 |",
         "Attempts at the distractors of a sample: 1: 3, 2: 3.",
         "ADE20K, left out: tiny: 7, crowd: 2.",
+        "Answers by LLM, as the endpoint calls it: gpt-test-2026: 1.",
         "Used: 14 answers, 0.0275 money, 12,000 tokens_in.",
     ):
         assert line in text

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from tests.curation.llm_server import Faults, LlmServer
 from virtue.curation.budget import Budget, BudgetError, Prices, Usage
-from virtue.curation.client import LlmClient, LlmError, Settings
+from virtue.curation.client import REJECTIONS, LlmClient, LlmError, Settings
 from virtue.curation.endpoint import retry_after
 from virtue.curation.llm_writer import ElementsForm
 from virtue.curation.pace import Pace
@@ -373,3 +373,28 @@ def test_openai_itself_needs_a_key(run: Curation, monkeypatch: pytest.MonkeyPatc
         LlmClient("tiny", run, base_url="localhost:8000")
     with pytest.raises(ValueError, match="put a key in OPENAI_API_KEY"):
         LlmClient("tiny", run, base_url="http://me:secret@host/v1")
+
+
+@pytest.mark.parametrize(
+    ("message", "usage", "refusal"),
+    [
+        ({"content": "{}", "refusal": ""}, "many", None),
+        ({"content": "{}", "refusal": {"why": "no"}}, [1], "{'why': 'no'}"),
+        ({"content": "{}"}, {"prompt_tokens": "7"}, None),
+    ],
+)
+def test_odd_answers_are_read_all_the_same(message: dict[str, Any], usage: object, refusal: str | None) -> None:
+    reply = Reply.of({"choices": [{"message": message}], "usage": usage}, Usage(3, 4))
+    assert (reply.text, reply.refusal, reply.tokens_in, reply.tokens_out) == ("{}", refusal, 3, 4)
+
+
+def test_an_endpoint_that_rejects_everything_from_some_moment_on_ends_the_run(run: Curation) -> None:
+    async def work(client: LlmClient) -> list[BaseException | ElementsForm]:
+        await client.ask(question(0), ElementsForm)
+        server.state.rejected = ""  # as where the money is used up, which some answer with 400
+        calls = [client.ask(question(number), ElementsForm) for number in range(1, REJECTIONS + 1)]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    with LlmServer() as server:
+        *refusals, last = sorted(asked(server, run, work), key=lambda error: isinstance(error, LlmError))
+    assert isinstance(last, LlmError) and all(isinstance(error, WriterRefusal) for error in refusals)

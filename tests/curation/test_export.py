@@ -197,6 +197,9 @@ def test_without_decisions_all_that_passed_goes_in(fill: Callable[..., Curation]
     assert "people did not choose among them" in (out / "README.md").read_text()
     with pytest.raises(ValueError, match=r"Nothing is left to export from .*run: 2 not reviewed\."):
         export(run, out, keep="accepted", baseline=False)
+    run.decide("made/1", "Ann", "skip")
+    run.undo(run.decide("made/2", "Ann", "accept").number)
+    assert export(run, out, baseline=False).keep == "all"
 
 
 def test_an_edit_that_makes_two_captions_one_is_left_out(fill: Callable[..., Curation], out: Path) -> None:

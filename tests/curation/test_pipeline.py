@@ -86,6 +86,14 @@ def test_a_region_without_elements_or_image_is_dropped(run: Curation, tmp_path: 
     assert len(writer.calls("elements")) == 3
 
 
+def test_a_region_whose_image_came_back_is_tried_again(run: Curation, tmp_path: Path) -> None:
+    (tmp_path / "0.png").unlink()
+    assert go(run, Scripted()).dropped == {"missing image": 1}
+    (tmp_path / "0.png").touch()
+    found = go(run, Scripted())
+    assert (found.written, found.dropped.total()) == (4, 0)
+
+
 def test_a_refusal_is_counted_by_its_reason(run: Curation) -> None:
     def refuse(one: Region, problems: object) -> object:
         if one.id == "made/2":

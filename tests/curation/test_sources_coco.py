@@ -45,6 +45,13 @@ def test_an_annotation_becomes_a_region(tmp_path: Path) -> None:
     assert (boat.segmentation, boat.caption, boat.facts) == (None, None, ())
 
 
+def test_annotations_without_ids_or_with_one_id_keep_their_categories(tmp_path: Path) -> None:
+    dog, boat = annotation(5, 1, 1, [8, 8, 8, 8]), annotation(5, 1, 2, [20, 20, 30, 20])
+    for given in ([dog, boat], [dog | {"id": None}, boat | {"id": None}]):
+        source = open_source("coco", one_image(tmp_path, *given))
+        assert [region.category for region in source] == ["dog", "boat"]
+
+
 def test_what_is_no_region_is_counted_by_reason(tmp_path: Path) -> None:
     file = one_image(
         tmp_path,

@@ -69,11 +69,22 @@ def test_refs_to_nothing_are_counted(tmp_path: Path) -> None:
     assert source.left_out == {"that refer to no annotation": 2}
 
 
+def test_lists_without_end_in_words_are_refused_at_once(tmp_path: Path) -> None:
+    write_refcoco(tmp_path)
+    many: list[object] = []
+    for _ in range(40):  # 80 lists in the pickle, 2 ** 40 in words
+        many = [many, many]
+    for entry in ({"image_id": many}, refs_entry(49, 285) | {"split": many, "sentences": many}):
+        (tmp_path / "refs(umd).p").write_bytes(pickle.dumps([entry]))
+        with pytest.raises(ValueError, match=r"without a number as image_id|has no split"):
+            open_source("RefCOCOg", tmp_path, split=None if entry["image_id"] is many else "val")
+
+
 def test_a_list_of_something_else_is_refused(tmp_path: Path) -> None:
     write_refcoco(tmp_path)
     for value, problem in (
         ({"refs": []}, "is not a list of refs"),
-        ([{"image_id": "7"}], "has a ref without a number as image_id, got '7'"),
+        ([{"image_id": "7"}], "has a ref without a number as image_id"),
     ):
         (tmp_path / "refs(umd).p").write_bytes(pickle.dumps(value))
         with pytest.raises(ValueError, match=problem):

@@ -7,6 +7,7 @@ import pytest
 
 from tests.curation.made import region, sample
 from tests.curation.published import TEN, eval_row, train_row, write
+from virtue.curation import statistics
 from virtue.curation.samples import Problem
 from virtue.curation.sampling import split_of
 from virtue.curation.statistics import Count, Spread, statistics_of_files, statistics_of_run, swap_shown
@@ -103,3 +104,15 @@ def test_the_baseline_is_measured_unless_it_is_not_wanted(run: Curation, tmp_pat
     rows = [eval_row(f"{number}.png", tgt_text=TEN) for number in range(4)]
     of_files = statistics_of_files([write(tmp_path / "SCaR_eval_a.parquet", *rows)]).wording
     assert of_files is not None and of_files.samples == 4
+
+
+def test_the_baseline_reads_a_fair_part_of_large_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(statistics, "MEASURED", 20)
+    monkeypatch.setattr(statistics, "wording_of_captions", lambda lists, images: read.extend(images))
+    for source in ("A", "B"):
+        rows = [eval_row(f"{number}.png") for number in range(100)]
+        write(tmp_path / f"SCaR_eval_{source}.parquet", *rows)
+    statistics_of_files([tmp_path])
+    counted = Counter(image.partition("/")[0] for image in read)
+    assert len(set(read)) == 20 and min(counted["A"], counted["B"]) >= 5

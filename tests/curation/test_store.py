@@ -250,3 +250,41 @@ def test_an_error_within_a_change_keeps_nothing(run: Curation) -> None:
         run.note("a", 1)
         raise RuntimeError
     assert run.noted("a") is None
+
+
+def test_what_was_dropped_for_a_reason_that_passed_is_new_again(run: Curation) -> None:
+    run.add_regions([region(number) for number in range(3)])
+    run.drop("made/0", "missing image", "It is gone.", [[Problem("synonym", "It is one.")]])
+    run.drop("made/1", "synonym", "It is one.", [[Problem("synonym", "It is one.")]])
+    assert run.reopen("missing image") == 1
+    assert run.states() == {"made": {"new": 2, "dropped": 1}}
+    assert [name for name, *_ in run.drops()] == ["made/1"] and run.problems() == {"synonym": 1}
+    assert run.reopen("missing image") == 0
+
+
+def test_a_durable_change_is_no_part_of_one_that_is_not(run: Curation) -> None:
+    with pytest.raises(RuntimeError, match="make that one durable"), run.transaction():
+        run.put_answer("key", "answer")
+    assert run.answer("key") is None
+    with run.transaction(durable=True):
+        run.put_answer("key", "answer")
+    assert run.answer("key") == "answer"
+
+
+def test_a_change_that_cannot_be_kept_is_not_half_open(run: Curation) -> None:
+    run.rows("PRAGMA max_page_count = 1")  # a full disk: SQLite takes no less than it has
+    with pytest.raises(sqlite3.OperationalError, match="full"), run.transaction():
+        run.note("long", "x" * 10_000_000)
+    run.rows("PRAGMA max_page_count = 1000000")
+    run.note("short", 1)
+    run.close()
+    with Curation(run.folder) as again:
+        assert (again.noted("long"), again.noted("short")) == (None, 1)
+
+
+def test_llms_are_counted_by_the_names_that_the_endpoint_gave(run: Curation) -> None:
+    for number, answer in enumerate(
+        ('{"model": "m-2"}', '{"model": "m-2"}', '{"model": "m-1"}', '{"model": ""}', "text")
+    ):
+        run.put_answer(str(number), answer)
+    assert run.models() == {"m-2": 2, "m-1": 1}

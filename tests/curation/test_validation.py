@@ -155,3 +155,10 @@ def test_all_are_counted_and_the_first_listed(tmp_path: Path) -> None:
 def test_a_row_of_the_wrong_type_is_named(tmp_path: Path) -> None:
     found = validate([write(tmp_path / "SCaR_eval_ADE20K.parquet", eval_row("1.png") | {"tgt_text": [1, 2]})])
     assert found.counts == {"wrong type": 1}
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    files = [write(tmp_path / name / "SCaR_eval_ADE20K.parquet", eval_row("1.png", qry_text="")) for name in "ab"]
+    found = validate(files)
+    assert found.rows == {str(file): 1 for file in files}
+    assert [finding.file for finding in found.findings] == [str(file) for file in files]

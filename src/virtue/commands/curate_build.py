@@ -270,6 +270,8 @@ async def _build(run: Curation, plan: Plan, llm: Llm | None, progress: BuildProg
     async with _client(run, llm) as client:
         from virtue.curation.llm_writer import LlmWriter
 
+        if not llm.batch:
+            _refuse_beside_batches(run, client.address)
         try:
             return await make(run, LlmWriter(client, loaded, side=llm.side), plan, progress=progress.built)
         except _ending_errors() as error:
@@ -311,6 +313,19 @@ def _client(run: Curation, llm: Llm) -> LlmClient:
         return LlmClient(llm.model, run, base_url=llm.base_url, budget=budget, settings=settings)
     how = BatchSettings(gather=min(10.0, llm.poll), poll=llm.poll)
     return BatchClient(llm.model, run, base_url=llm.base_url, budget=budget, settings=settings, batches=how)
+
+
+def _refuse_beside_batches(run: Curation, address: str) -> None:
+    """Refuses to ask one by one what a batch is being asked: it would be bought twice.
+
+    Raises:
+        ValueError: If a batch of the run is under way at the address.
+    """
+    if any(note.get("address", address) == address for note in run.batches().values()):
+        raise ValueError(
+            f"A batch of the run in {run.folder} is under way at {address}: go on with --batch, which takes its "
+            "answers; without it they would be bought again."
+        )
 
 
 def _ending_errors() -> tuple[type[Exception], ...]:

@@ -130,6 +130,8 @@ def _read(run: Curation, written: Written, reading: Reading, progress: BuildProg
 
     name = written.name or written.kind
     images = reading.images.get(name) or reading.images.get("") or _home(written)
+    if not Path(images).is_dir():  # else all regions of a source that was read before would be dropped
+        raise FileNotFoundError(f"There is no folder of images {images}.")
     run.set_images({name: images})
     note, wish = f"read {name}", reading.wish(written)
     if run.noted(note) == wish and not reading.again:

@@ -42,7 +42,13 @@ def wording_lines(found: Wording) -> list[str]:
         return [f"Text-only baseline: not measured, {found.samples:,} samples are too few."]
     said = f"Text-only baseline, hit@1 over {found.samples:,} samples: {found.rate:.1%}"
     alone = "" if found.alone is None else f"; from each caption by itself {found.alone:.1%}"
-    return [f"{said}{alone}; chance is {found.chance:.1%}, and {found.noise:.1%} more or less is noise."]
+    lines = [f"{said}{alone}; chance is {found.chance:.1%}, and {found.noise:.1%} more or less is noise."]
+    if found.surest:
+        lines += [
+            f"The wording gives true captions away, most surely those of {len(found.surest):,} samples: "
+            "`virtue curate stats --json` names them, as surest."
+        ]
+    return lines
 
 
 def money_line(totals: Mapping[str, float]) -> str:
@@ -66,6 +72,7 @@ def _show_making(found: Making, console: Console) -> None:
     dropped = [[*row, f"{found.dropped[row[0]] / total:.1%}"] for row in _counted(found.dropped)]
     _print(console, "Dropped", ["why", "regions", "of those tried"], dropped)
     _print(console, "Found by checks, in any attempt", ["check", "attempts"], _counted(found.problems))
+    _print(console, "Answered by", ["LLM", "answers"], _counted(found.models))
     settings = [[name, str(value)] for name, value in found.settings.items()]
     _print(console, "Made with", ["setting", ""], settings)
     if line := money_line(found.totals):

@@ -283,16 +283,27 @@ class BatchClient(LlmClient):
             batch_id = note.get("id") or await self._found(name)
             if batch_id is None:  # the run was killed before it was begun
                 await asyncio.to_thread(self._notes.put_batch, name, note | {"status": "never begun"}, done=True)
-            else:
+                continue
+            try:
                 await self._fetch(name, note | {"id": batch_id}, {})
+            except LlmError as error:
+                if not error.is_missing:
+                    raise
+                logger.warning("The endpoint no longer has the batch %s or its answers: %s", batch_id, error)
+                await asyncio.to_thread(self._notes.put_batch, name, note | {"status": "gone"}, done=True)
 
     async def _found(self, name: str) -> str | None:
         """The endpoint's id of the batch with our name in its metadata."""
-        page = await self._patiently(lambda: self._endpoint.api.batches.list(limit=100))
-        for batch in page.data:  # the newest come first
-            if (batch.metadata or {}).get(_NAME) == name:
-                return str(batch.id)
-        return None
+        last: str | None = None
+        while True:
+            more: dict[str, Any] = {} if last is None else {"after": last}
+            page = await self._patiently(lambda more=more: self._endpoint.api.batches.list(limit=100, **more))  # type: ignore[misc]
+            for batch in page.data:  # the newest come first
+                if (batch.metadata or {}).get(_NAME) == name:
+                    return str(batch.id)
+            if not page.data or not page.has_more or page.data[-1].id == last:
+                return None
+            last = page.data[-1].id
 
     async def _fetch(self, name: str, note: dict[str, Any], estimates: Mapping[str, Usage]) -> dict[str, Exception]:
         """Waits for a batch to end and keeps its answers.
@@ -337,7 +348,7 @@ class BatchClient(LlmClient):
                 failures[key] = PassingError(f"{self._endpoint.address} answered, but {error}.")
                 continue
             usage = Usage(reply.tokens_in, reply.tokens_out)
-            self._works = True
+            self._works, self._rejections = True, 0
             self._budget.learn(estimate, usage)
             self._answers.put_answer(key, reply.to_text(), self._budget.cost(usage, batch=True))
         return failures

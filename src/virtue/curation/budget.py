@@ -52,7 +52,8 @@ class Usage:
             answer: The body of the answer.
             otherwise: What counts where it does not say.
         """
-        told = answer.get("usage") or {}
+        told = answer.get("usage")
+        told = told if isinstance(told, Mapping) else {}
         counts = [told.get("prompt_tokens"), told.get("completion_tokens")]
         numbers = [count for count in counts if isinstance(count, int) and count >= 0]
         return cls(*numbers) if len(numbers) == 2 else otherwise

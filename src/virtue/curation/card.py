@@ -193,20 +193,22 @@ def _loading(exported: Exported) -> list[str]:
 
 
 def _making(made: Statistics, exported: Exported) -> list[str]:
-    making = made.making or Making({}, {}, {}, Counter(), Counter(), Counter(), {})
+    making = made.making or Making({}, {}, {}, Counter(), Counter(), Counter(), {}, Counter())
     lines = ["## How it was made", ""]
     lines += _table(("setting", "value"), [(name, _plain(value)) for name, value in making.settings.items()])
     regions = sum(making.states.values(), Counter())
-    samples = regions["written"]
+    tried = regions["written"] + regions["dropped"]
+    if regions["new"]:
+        lines += ["", f"Regions that are still waiting: {regions['new']:,}."]
     lines += [
         "",
-        f"Of {regions.total():,} regions {samples:,} became samples and {regions['dropped']:,} were dropped:",
+        f"Of {tried:,} regions {regions['written']:,} became samples and {regions['dropped']:,} were dropped:",
         "",
     ]
     lines += _table(
         ("reason", "regions dropped", "share", "attempts with it"),
         [
-            (reason, f"{making.dropped[reason]:,}", _share(making.dropped[reason], regions.total()), f"{attempts:,}")
+            (reason, f"{making.dropped[reason]:,}", _share(making.dropped[reason], tried), f"{attempts:,}")
             for reason, attempts in _both(making.dropped, making.problems)
         ],
     )
@@ -214,6 +216,8 @@ def _making(made: Statistics, exported: Exported) -> list[str]:
     for scope, reasons in making.left_out.items():
         if reasons:
             lines += ["", f"{scope}: {_counted(reasons)}."]
+    if making.models:
+        lines += ["", f"Answers by LLM, as the endpoint calls it: {_counted(making.models)}."]
     if making.totals:
         lines += ["", f"Used: {', '.join(f'{_plain(n)} {name}' for name, n in making.totals.items())}."]
     if exported.left_out:

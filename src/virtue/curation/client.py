@@ -47,6 +47,9 @@ FIRST_RETRIES = 3
 LONGEST_ASKED_WAIT = 900.0
 """A server that asks for a longer wait, in seconds, ends the run."""
 
+REJECTIONS = 10
+"""So many questions rejected in a row, without an answer between them, may be about the account and not about them."""
+
 
 class Answers(Totals, Protocol):
     """Where answers and what they cost are kept, such as `store.Curation`. Called from several threads."""
@@ -149,6 +152,7 @@ class LlmClient:
         self._pace = Pace(self.settings.requests_per_minute, self.settings.tokens_per_minute)
         self._slots = asyncio.Semaphore(self.settings.concurrency)
         self._manners = _Manners(structured=self.settings.structured is not False)
+        self._rejections = 0  # since the last answer
         self._works = False  # whether the endpoint has answered, so that a rejection is about what was asked
         self._closing = False
         self._purchases: dict[str, asyncio.Task[Reply]] = {}
@@ -175,6 +179,11 @@ class LlmClient:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._endpoint.close()
+
+    @property
+    def address(self) -> str:
+        """Of the endpoint."""
+        return self._endpoint.address
 
     async def ask(self, question: Question, form: type[Form], check: Callable[[Form], object] | None = None) -> Form:
         """The answer to a question, kept or bought.
@@ -285,7 +294,7 @@ class LlmClient:
 
     async def _keep(self, key: str, reply: Reply, reservation: Reservation) -> None:
         usage = Usage(reply.tokens_in, reply.tokens_out)
-        self._works = True
+        self._works, self._rejections = True, 0
         estimate = reservation.estimate
         self._pace.correct(usage.tokens_in + usage.tokens_out - estimate.tokens_in - estimate.tokens_out)
         await asyncio.to_thread(self._answers.put_answer, key, reply.to_text(), reservation.used(usage))
@@ -327,7 +336,8 @@ class LlmClient:
         """
         if error.is_filter:
             return Reply("", refusal=error.said)
-        if not self._works:
+        self._rejections += 1
+        if not self._works or self._rejections % REJECTIONS == 0:
             probe = Question("probe", "You answer with JSON.", 'Answer {"fine": true}.', _Probe)
             try:
                 self._understood(await self._endpoint.chat("probe", self.body(probe)), probe.estimate(0))

@@ -67,6 +67,7 @@ class Database:
     def __init__(self, folder: str | Path, *, make: bool = False) -> None:
         self.folder = Path(folder)
         self._lock = threading.RLock()
+        self._is_durable = False  # the change under way
         file = self.folder / FILE
         if not make and not file.is_file():
             raise FileNotFoundError(f"There is no run in {self.folder}: `virtue curate build --to DIR` begins one.")
@@ -100,20 +101,31 @@ class Database:
 
         Args:
             durable: Wait until the disk has it, so that a power cut does not lose it either: for what was paid for, and
-                for what people did.
+                for what people did. The outermost change decides.
+
+        Raises:
+            RuntimeError: If it is to be durable inside one that is not.
         """
         with self._lock:
             if self._connection.in_transaction:
+                if durable and not self._is_durable:
+                    raise RuntimeError("A durable change is part of one that is not: make that one durable.")
                 yield self._connection
                 return
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE")
+            self._is_durable = durable
             try:
                 yield self._connection
+                self._connection.execute("COMMIT")  # fails on a full disk
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                self._roll_back()
                 raise
-            self._connection.execute("COMMIT")
+
+    def _roll_back(self) -> None:
+        """Undoes the change under way; some failures, such as a full disk, have done so already."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of a SELECT."""

@@ -25,7 +25,15 @@ _SCHEMAS = ("response_format", "json_schema")
 
 
 class LlmError(RuntimeError):
-    """An endpoint that cannot be reached, does not let us in, or answers what makes no sense. It ends the run."""
+    """An endpoint that cannot be reached, does not let us in, or answers what makes no sense. It ends the run.
+
+    Attributes:
+        is_missing: Whether the endpoint says that there is nothing at the address.
+    """
+
+    def __init__(self, sentence: str, *, is_missing: bool = False) -> None:
+        super().__init__(sentence)
+        self.is_missing = is_missing
 
 
 class PassingError(Exception):
@@ -137,7 +145,7 @@ class Endpoint:
             return RejectedError(sentence, said, code)
         if (status in (408, 409, 429) or status >= 500) and "insufficient_quota" not in code:
             return PassingError(sentence, asked_wait)
-        return LlmError(sentence)
+        return LlmError(sentence, is_missing=status == 404)
 
 
 def _checked_url(base_url: str) -> str:

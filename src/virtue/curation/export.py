@@ -123,7 +123,7 @@ def export(
     try:
         decided = outcomes(opened)
         split = _Split(eval_share, seed if seed is not None else int(opened.settings.get("seed", 0)), eval_images)
-        keep = keep or ("accepted" if decided else "all")
+        keep = keep or ("accepted" if any(one.state != "open" for one in decided.values()) else "all")
         with replaced(Path(to), MANIFEST) as folder:
             counts, left_out = _write(opened, folder, decided, split, keep, images, progress)
             exported = Exported(Path(to), keep, eval_share, images, counts, dict(left_out.most_common()))

@@ -124,19 +124,19 @@ def row(sample: Sample, split: Split, image_path: str) -> dict[str, Any]:
         split: Which file it goes to.
         image_path: Its image, as the row names it.
     """
-    texts = [distractor.text for distractor in sample.distractors]
+    true, *false = sample.captions
     region = sample.region
     box = [region.box.x1, region.box.y1, region.box.x2 - region.box.x1, region.box.y2 - region.box.y1]
     bbox = [float(number) for number in box]
     if split == "eval":
-        return {"qry_text": QUERY, "qry_image_path": image_path, "tgt_text": [sample.caption, *texts], "bbox": bbox}
+        return {"qry_text": QUERY, "qry_image_path": image_path, "tgt_text": [true, *false], "bbox": bbox}
     return {
         "qry": QUERY,
         "qry_image_path": image_path,
-        "pos_text": sample.caption,
+        "pos_text": true,
         "pos_image_path": "",
-        "neg_text": texts,
-        "neg_image_path": [""] * len(texts),  # loaders of the published form read the two lists side by side
+        "neg_text": false,
+        "neg_image_path": [""] * len(false),  # loaders of the published form read the two lists side by side
         "bbox": bbox,
         "segmentation": json.dumps(region.segmentation) if region.segmentation else None,
         "category": region.category,

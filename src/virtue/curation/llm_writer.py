@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
+from virtue.curation.checks import EACH
 from virtue.curation.client import LlmClient
 from virtue.curation.instructions import Instruction, Instructions, load_instructions
 from virtue.curation.picture import SIDE, Picture
@@ -22,9 +23,6 @@ from virtue.curation.questions import Form, Question
 from virtue.curation.samples import KINDS, Distractor, Elements, Problem, Region
 from virtue.curation.writers import Pick, WriterRefusal, swap, true_caption
 from virtue.images import ImageError
-
-EACH = 3
-"""Distractors of a kind."""
 
 _MOST_OTHERS, _MOST_FACTS, _MOST_PLACES, _LONGEST_VALUE = 30, 20, 5, 200
 _MOST_WORDS = 12  # of an element

@@ -85,7 +85,7 @@ def tally(run: Curation) -> Tally:
 
 
 async def build(run: Curation, writer: Writer, plan: Plan, *, progress: Callable[[Tally], None] | None = None) -> Tally:
-    """Makes samples of all new regions of a run.
+    """Makes samples of all new regions of a run, and of those whose image was missing before.
 
     Args:
         run: The run; its regions are there, and it knows where the images are.
@@ -100,6 +100,7 @@ async def build(run: Curation, writer: Writer, plan: Plan, *, progress: Callable
         Exception: What stopped a writer, such as a budget that is spent or an endpoint that is gone. Regions under way
             are finished as far as they can be, and the same call goes on later.
     """
+    run.reopen(NO_IMAGE)
     building = _Building(run, writer, plan, tally(run), progress, run.regions("new"))
     async with asyncio.TaskGroup() as workers:
         for _ in range(plan.concurrency):
@@ -183,7 +184,7 @@ class _Building:
 
     async def _second_look(self, sample: Sample) -> list[Problem]:
         """What the writer finds when it has to tell the true caption from the others by looking."""
-        texts = [sample.caption, *(distractor.text for distractor in sample.distractors)]
+        texts = sample.captions
         order = list(range(len(texts)))
         random.Random(f"{self.plan.seed}/{sample.region.id}/{sample.attempts}").shuffle(order)
         pick = await self.writer.pick(sample.region, self.run.image(sample.region), [texts[place] for place in order])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -121,6 +122,12 @@ def published_files(paths: Sequence[str | Path]) -> list[PublishedFile]:
     """
     found = [file for path in map(Path, paths) for file in (_in_folder(path) if path.is_dir() else [_published(path)])]
     return list({file.path: file for file in found}.values())
+
+
+def names_of(files: Sequence[PublishedFile]) -> dict[Path, str]:
+    """What each file is called in a report, by its path: its name, with its folder where another is called so too."""
+    counts = Counter(file.path.name for file in files)
+    return {file.path: file.path.name if counts[file.path.name] == 1 else str(file.path) for file in files}
 
 
 def find_image(roots: Sequence[Path], path: str) -> Path | None:

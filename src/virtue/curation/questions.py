@@ -158,7 +158,7 @@ class Reply:
         try:
             choice = body["choices"][0]
             message, reason = choice["message"], choice.get("finish_reason")
-            text, refusal = message.get("content") or "", message.get("refusal")
+            text, refusal = message.get("content") or "", message.get("refusal") or None
         except (KeyError, IndexError, TypeError, AttributeError):
             raise ValueError(f"it is no chat completion: {json.dumps(body)[:200]}") from None
         if refusal is None and reason == "content_filter":
@@ -166,6 +166,7 @@ class Reply:
         usage = Usage.of(body, estimate)
         model = str(body.get("model") or "")
         text = text if isinstance(text, str) else json.dumps(text)
+        refusal = None if refusal is None else str(refusal)
         return cls(text, refusal, reason == "length", model, usage.tokens_in, usage.tokens_out)
 
     def read(self, form: type[Form]) -> Form:

@@ -223,6 +223,11 @@ class Sample:
     instructions: str = ""
     attempts: int = 1
 
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """All of them, the true one first."""
+        return self.caption, *(distractor.text for distractor in self.distractors)
+
     def to_json(self) -> dict[str, Any]:
         """As a plain dict."""
         return {

@@ -7,6 +7,7 @@ photograph that two sources have counts once in each.
 from __future__ import annotations
 
 import math
+import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -23,7 +24,7 @@ from virtue.curation.store import Curation
 from virtue.curation.wording import Wording, wording, wording_of_captions
 
 MEASURED = 20_000
-"""Samples at most that the text-only baseline reads: the first of the run, which are a fair mix."""
+"""Samples at most that the text-only baseline reads: the first of a run, which are a fair mix; a fair part of files."""
 
 _ARTICLES = frozenset({"a", "an", "the"})
 
@@ -95,6 +96,7 @@ class Making:
         problems: In how many attempts each check found something.
         attempts: Samples by how often their distractors were written.
         totals: What the LLM used: answers, tokens, money.
+        models: Answers by what the endpoint calls the LLM that gave them, often with its date.
     """
 
     settings: dict[str, Any]
@@ -104,6 +106,7 @@ class Making:
     problems: Counter[str]
     attempts: Counter[int]
     totals: dict[str, float]
+    models: Counter[str]
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,7 @@ def statistics_of_run(
         gathered = _Gathered()
         for sample in opened.samples():
             gathered.add_sample(sample, split_of(sample.region.image_id, eval_share, split_seed))
-        people = agreement(opened) if opened.all_decisions() else None
+        people = agreement(opened) if opened.decisions() else None
         first = first_samples(opened) if baseline else []
         measured = wording(first, design=settings.get("design", "single")) if first else None
         return gathered.statistics(measured, _making(opened, gathered.attempts), people)
@@ -188,16 +191,21 @@ def statistics_of_files(paths: Sequence[str | Path], *, baseline: bool = True) -
         ValueError: If a file has another layout.
         RowError: If a row does not follow it.
     """
-    gathered, lists, images = _Gathered(), list[list[str]](), list[str]()
+    gathered, measured, seen, rng = _Gathered(), list[tuple[list[str], str]](), 0, random.Random(0)
     for file in published_files(paths):
         for number, row in enumerate(file.rows(), start=1):
             noted = file.provenance.of(number) if file.provenance else {}
             captions, photograph = file.captions(row), noted.get("image_id") or file.photograph(row)
             gathered.add_row(file, photograph, captions, {"category": row.text("category"), **noted})
-            if len(lists) < MEASURED and len(captions) > 1:
-                lists.append(captions)
-                images.append(photograph)
-    return gathered.statistics(wording_of_captions(lists, images) if baseline and lists else None)
+            if not baseline or len(captions) < 2:
+                continue
+            seen += 1
+            if len(measured) < MEASURED:
+                measured.append((captions, photograph))
+            elif (place := rng.randrange(seen)) < MEASURED:  # so that every row is kept as likely as any other
+                measured[place] = captions, photograph
+    lists, images = [captions for captions, _ in measured], [photograph for _, photograph in measured]
+    return gathered.statistics(wording_of_captions(lists, images) if lists else None)
 
 
 def first_samples(run: Curation) -> list[Sample]:
@@ -218,8 +226,7 @@ class _Gathered:
 
     def add_sample(self, sample: Sample, split: Split) -> None:
         region = sample.region
-        texts = [sample.caption, *(distractor.text for distractor in sample.distractors)]
-        self._add(region.source, split, region.image_id, texts)
+        self._add(region.source, split, region.image_id, sample.captions)
         self._add_words("category", region.category)
         for kind in KINDS:
             self._add_words(kind, getattr(sample.elements, kind))
@@ -243,7 +250,7 @@ class _Gathered:
         true, false = Spread.of(self.lengths[True]), Spread.of(self.lengths[False])
         return Statistics(counts, true, false, words, self.swaps, measured, making, people)
 
-    def _add(self, source: str, split: Split, image: str, captions: list[str]) -> None:
+    def _add(self, source: str, split: Split, image: str, captions: Sequence[str]) -> None:
         self.images.setdefault((source, split), set()).add(image)
         self.annotations[source, split] += 1
         for place, caption in enumerate(captions):
@@ -277,7 +284,9 @@ def _shared(mine: Sequence[str], other: Sequence[str]) -> int:
 
 def _making(run: Curation, attempts: Counter[int]) -> Making:
     dropped = Counter(check for _, check, _ in run.drops())
-    return Making(run.settings, run.states(), run.counts(), dropped, run.problems(), attempts, run.totals())
+    return Making(
+        run.settings, run.states(), run.counts(), dropped, run.problems(), attempts, run.totals(), run.models()
+    )
 
 
 def _at(ordered: Sequence[tuple[int, int]], rank: int) -> int:

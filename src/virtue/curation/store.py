@@ -175,6 +175,21 @@ class Curation(Decisions):
             if self._leave(region_id, "dropped", problems):
                 connection.execute("INSERT INTO drops VALUES (?, ?, ?)", (region_id, check, message))
 
+    def reopen(self, check: str) -> int:
+        """Makes regions new again that were dropped for a reason that may have passed.
+
+        Args:
+            check: By what they were dropped.
+
+        Returns:
+            How many.
+        """
+        dropped = '(SELECT region_id FROM drops WHERE "check" = ?)'
+        with self.transaction() as connection:
+            connection.execute(f"DELETE FROM problems WHERE region_id IN {dropped}", (check,))
+            connection.execute(f"UPDATE regions SET state = 'new' WHERE id IN {dropped}", (check,))
+            return connection.execute('DELETE FROM drops WHERE "check" = ?', (check,)).rowcount
+
     def samples(self) -> Iterator[Sample]:
         """All samples in the order of the run, as they were written: people's edits are in their decisions."""
         yield from (_sample(data, region) for data, region in self._pages(_SAMPLES))
@@ -234,6 +249,12 @@ class Curation(Decisions):
     def totals(self) -> dict[str, float]:
         """What the run has used so far, by name: requests, tokens, money."""
         return dict(self.rows("SELECT name, amount FROM totals ORDER BY name"))
+
+    def models(self) -> Counter[str]:
+        """How many answers each LLM gave, by the name that the endpoint gave with them; those without one left out."""
+        name = "CASE WHEN json_valid(value) THEN json_extract(value, '$.model') END"
+        found = self.rows(f"SELECT {name} AS model, COUNT(*) FROM answers GROUP BY model ORDER BY 2 DESC, 1")
+        return Counter({str(model): n for model, n in found if model})
 
     def put_batch(self, batch_id: str, data: Mapping[str, Any], *, done: bool = False) -> None:
         """Keeps what is known of a batch, in place of what was.

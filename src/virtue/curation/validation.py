@@ -19,8 +19,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from virtue.curation.layout import image_folder
-from virtue.curation.published import PublishedFile, find_image, published_files
+from virtue.curation.layout import Split, image_folder
+from virtue.curation.published import PublishedFile, find_image, names_of, published_files
 from virtue.data import annotated
 from virtue.data.pairs import RowError
 from virtue.data.rows import Row
@@ -44,7 +44,7 @@ class Finding:
     """Something about a row.
 
     Attributes:
-        file: Its name.
+        file: Its name, with its folder where two files are called so.
         row: Counted from 1; None for the file as a whole.
         kind: What findings are counted by.
         message: One sentence.
@@ -106,8 +106,11 @@ def validate(paths: Sequence[str | Path], images: Sequence[str | Path] = ()) -> 
         if not root.is_dir():
             raise FileNotFoundError(f"There is no folder {root} of images.")
     validation, photographs = Validation(), _Photographs()
-    for file in published_files(paths):
-        name = file.path.name
+    files = published_files(paths)
+    names = names_of(files)
+    for file in files:
+        name = names[file.path]
+        validation.rows[name] = 0
         missing = [column for column in file.required if column not in file.columns]
         if missing:
             validation.add(Finding(name, None, "missing column", f"there is no column {', '.join(missing)}."))
@@ -117,7 +120,7 @@ def validate(paths: Sequence[str | Path], images: Sequence[str | Path] = ()) -> 
             validation.rows[name] = number
             for kind, message in looker.findings(row):
                 validation.add(Finding(name, number, kind, message))
-            finding = photographs.add(file, number, _photograph(file, number, row))
+            finding = photographs.add(name, file.split, number, _photograph(file, number, row))
             if finding is not None:
                 validation.add(finding)
     return validation
@@ -257,13 +260,12 @@ class _Photographs:
     first: dict[str, dict[str, str]] = field(default_factory=lambda: {"train": {}, "eval": {}})
     told: set[tuple[str, str]] = field(default_factory=set)
 
-    def add(self, file: PublishedFile, number: int, photograph: str | None) -> Finding | None:
+    def add(self, name: str, split: Split, number: int, photograph: str | None) -> Finding | None:
         """Notes a row; the finding, if the other split has its photograph and this file has not been told of it."""
         if photograph is None:
             return None
-        name = file.path.name
-        self.first[file.split].setdefault(photograph, f"{name} row {number}")
-        elsewhere = self.first["eval" if file.split == "train" else "train"].get(photograph)
+        self.first[split].setdefault(photograph, f"{name} row {number}")
+        elsewhere = self.first["eval" if split == "train" else "train"].get(photograph)
         if elsewhere is None or (name, photograph) in self.told:
             return None
         self.told.add((name, photograph))

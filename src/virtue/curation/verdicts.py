@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from virtue.curation.review.edits import captions_of, edited
+from virtue.curation.review.edits import edited
 from virtue.curation.review.outcomes import Outcome
 from virtue.curation.samples import Sample
 
@@ -62,6 +62,6 @@ def _reviewers(outcome: Outcome) -> tuple[str, ...]:
 
 def _reworded(sample: Sample, captions: Sequence[str]) -> Sample | None:
     """The sample with other captions; None where they are not as many, all different."""
-    if len(captions) != len(captions_of(sample)) or not all(caption.strip() for caption in captions):
+    if len(captions) != len(sample.captions) or not all(caption.strip() for caption in captions):
         return None
     return edited(sample, captions) if len(set(captions)) == len(captions) else None

@@ -67,7 +67,7 @@ def wording(samples: Sequence[Sample], *, design: Design = "single", seed: int =
     """
     if design not in ("single", "corners"):
         raise ValueError(f"The design is 'single' or 'corners', not {design!r}.")
-    lists = [[sample.caption, *(swap.text for swap in sample.distractors)] for sample in samples]
+    lists = [sample.captions for sample in samples]
     return _measured(
         lists, [sample.region.image_id for sample in samples], design, seed, [sample.region.id for sample in samples]
     )

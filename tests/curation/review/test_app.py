@@ -16,7 +16,6 @@ from tests.curation.made import sample
 from tests.curation.review.made_run import made_run
 from virtue.curation.review import serve
 from virtue.curation.review.app import PAGE_FILES, create_app
-from virtue.curation.review.edits import captions_of
 from virtue.curation.review.queue import Queue
 from virtue.curation.samples import Problem
 
@@ -98,6 +97,15 @@ def test_decisions_are_kept_with_their_reasons(page):
     ]
 
 
+def test_a_decision_is_synced_to_the_disk(page):
+    said = []
+    page.curation._connection.set_trace_callback(said.append)
+    page.decide(page.curation.sample_ids()[0], "Ann", "accept")
+    page.curation._connection.set_trace_callback(None)
+    insert = next(place for place, words in enumerate(said) if words.startswith("INSERT INTO decisions"))
+    assert [words for words in said[:insert] if "synchronous" in words][-1] == "PRAGMA synchronous = FULL"
+
+
 def test_a_decision_that_is_sent_twice_is_kept_once(page):
     region = page.curation.sample_ids()[0]
     answers = [page.decide(region, "Ann", "accept", key="one-and-the-same-key").json() for _ in range(2)]
@@ -107,7 +115,7 @@ def test_a_decision_that_is_sent_twice_is_kept_once(page):
 
 def test_an_edit_is_kept_with_all_captions(page):
     region = page.curation.sample_ids()[0]
-    words = ["puppy left of a fence on a beach", *captions_of(page.curation.sample(region))[1:]]
+    words = ["puppy left of a fence on a beach", *page.curation.sample(region).captions[1:]]
     answer = page.decide(region, "Ann", "edit", captions=[f" {words[0]} ", *words[1:]])
     assert answer.json()["decision"]["captions"] == words
     assert page.get("/api/item", region=region, reviewer="Ann").json()["mine"]["captions"] == words
@@ -115,14 +123,14 @@ def test_an_edit_is_kept_with_all_captions(page):
 
 def test_an_edit_that_changes_nothing_is_an_acceptance(page):
     region = page.curation.sample_ids()[0]
-    words = list(captions_of(page.curation.sample(region)))
+    words = list(page.curation.sample(region).captions)
     assert page.decide(region, "Ann", "edit", captions=words).json()["decision"]["verdict"] == "accept"
 
 
 def test_an_edit_that_fails_a_check_is_not_kept_and_says_why(curation):
     found = Problem("likeness", "A pup is a dog.", None)
     page = Page(curation, check=lambda new: [found] if new.elements.object == "pup" else [])
-    region, words = curation.sample_ids()[0], list(captions_of(sample(next(curation.regions()))))
+    region, words = curation.sample_ids()[0], list(sample(next(curation.regions())).captions)
     answer = page.decide(region, "Ann", "edit", captions=["pup left of a fence on a beach", *words[1:]])
     assert answer.status_code == 422
     assert answer.json()["problems"] == [found.to_json()]

@@ -7,7 +7,6 @@ import pytest
 
 from tests.curation.made import region, sample
 from tests.curation.review.made_run import made_run, serving
-from virtue.curation.review.edits import captions_of
 from virtue.curation.review.outcomes import outcomes
 from virtue.curation.samples import Problem
 
@@ -145,7 +144,7 @@ def test_captions_are_edited_in_place_and_a_draft_outlives_a_reload(ann, tmp_pat
         ann.press("a")
         ann.says("you edited it")
         (last,) = curation.decisions()
-        original = captions_of(curation.sample(last.region_id))
+        original = curation.sample(last.region_id).captions
         changed = ("small dog left of a fence on a beach", "wild cat left of a fence on a beach")
         assert last.captions == (*changed, *original[2:])
         assert ann.errors() == []
@@ -197,6 +196,22 @@ def test_a_decision_outlives_a_server_that_goes_away(ann, tmp_path):
     ann.driver.get_log("browser")
 
 
+def test_a_decision_outlives_a_token_that_was_changed(ann, tmp_path):
+    curation = made_run(tmp_path, 2)
+    with serving(curation) as (address, port):
+        ann.open(address, "Ann")
+        ann.until(lambda: not ann.find("#accept:disabled"))
+    curation.note("review", curation.noted("review") | {"token": "another-token-of-the-run"})
+    with serving(curation, port=port) as (address, _):
+        ann.press("a")
+        ann.says("The token is missing or another")
+        assert curation.decisions() == []
+        ann.open(address)
+        ann.says("1 decision from before the page was closed: kept.")
+        ann.progress("1 of 2 done")
+    ann.driver.get_log("browser")
+
+
 def test_two_people_at_once_see_different_samples_and_a_third_settles_what_they_dispute(ann, tmp_path):
     curation = made_run(tmp_path, 8)
     order = curation.sample_ids()
@@ -228,7 +243,7 @@ def test_two_people_at_once_see_different_samples_and_a_third_settles_what_they_
 def test_the_third_look_can_take_the_words_of_an_edit(ann, tmp_path):
     curation = made_run(tmp_path, 1)
     (name,) = curation.sample_ids()
-    words = ("old dog left of a fence on a beach", *captions_of(curation.sample(name))[1:])
+    words = ("old dog left of a fence on a beach", *curation.sample(name).captions[1:])
     curation.decide(name, "Ben", "accept")
     curation.decide(name, "Cid", "edit", captions=words)
     with serving(curation) as (address, _):

@@ -6,7 +6,6 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from tests.curation.review.made_run import made_run
-from virtue.curation.review.edits import captions_of
 from virtue.curation.review.label_studio import export_tasks, import_decisions
 from virtue.curation.review.reasons import REASONS
 from virtue.curation.samples import Problem
@@ -49,7 +48,7 @@ def test_a_task_has_the_region_in_percent_and_does_not_tell_the_true_caption(cur
     tasks = exported(curation, tmp_path)
     for one, sample in zip(tasks, curation.samples(), strict=True):
         shown = [choice["value"] for choice in one["data"]["captions"]]
-        assert sorted(shown) == sorted(captions_of(sample))
+        assert sorted(shown) == sorted(sample.captions)
         assert one["data"]["words"].split("\n") == shown
         assert one["data"]["image"] == f"/data/local-files/?d={sample.region.image}"
     result = tasks[0]["predictions"][0]["result"][0]
@@ -115,7 +114,7 @@ def test_rewritten_lines_become_an_edit_in_the_order_of_the_sample(curation, tmp
     one["annotations"] = [annotation(when="2026-03-10T00:00:00Z", words=[changed])]
     assert imported(curation, tmp_path, [one]) == 1
     (last,) = curation.decisions()
-    original = captions_of(curation.sample(last.region_id))
+    original = curation.sample(last.region_id).captions
     assert last.captions == ("puppy left of a fence on a beach", *original[1:])
 
 
@@ -174,3 +173,25 @@ def test_files_that_are_no_export_are_refused(curation, tmp_path):
             import_decisions(curation, file)
     with pytest.raises(ValueError, match=r"reads tasks from a \.json file, not from tasks\.csv"):
         export_tasks(curation, tmp_path / "tasks.csv")
+
+
+def test_exports_of_odd_form_are_refused_in_a_sentence_and_leave_nothing(curation, tmp_path):
+    one, two = exported(curation, tmp_path)
+    one["annotations"] = [annotation(true=["anything"])]
+    odd = [
+        two | {"annotations": 5},
+        two | {"annotations": ["accept"]},
+        two | {"annotations": [annotation()], "data": [1]},
+        two | {"annotations": [annotation()], "data": two["data"] | {"captions": ["a dog"]}},
+        two | {"annotations": [annotation() | {"result": ["accept"]}]},
+    ]
+    for task in odd:
+        with pytest.raises(ValueError, match="is no export of Label Studio"):
+            imported(curation, tmp_path, [one, task])
+    assert curation.all_decisions() == []
+
+
+def test_an_annotation_that_is_there_twice_counts_once(curation, tmp_path):
+    one, _ = exported(curation, tmp_path)
+    one["annotations"] = [annotation(), annotation()]
+    assert imported(curation, tmp_path, [one]) == 1

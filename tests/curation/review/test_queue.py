@@ -9,7 +9,7 @@ import pytest
 
 from tests.curation.made import region, sample
 from tests.curation.review.made_run import made_run
-from virtue.curation.review.edits import captions_of, edited, problems_of
+from virtue.curation.review.edits import edited, problems_of
 from virtue.curation.review.outline import outline
 from virtue.curation.review.queue import Queue
 from virtue.curation.samples import Elements, Problem
@@ -132,8 +132,8 @@ def test_no_two_of_many_at_once_get_the_same_sample(tmp_path):
 
 def test_an_edit_brings_its_elements_along():
     old = sample(region(1))
-    assert captions_of(old)[0] == "dog left of a fence on a beach"
-    captions = list(captions_of(old))
+    assert old.captions[0] == "dog left of a fence on a beach"
+    captions = list(old.captions)
     captions[0] = "small dog right of a fence on the beach"
     captions[1] = "black cat left of a fence on a beach"
     new = edited(old, captions)
@@ -155,12 +155,12 @@ def test_an_edit_brings_its_elements_along():
 )
 def test_words_go_to_the_element_that_they_stand_in(text, elements):
     old = sample(region(1))
-    assert edited(old, [text, *captions_of(old)[1:]]).elements == elements
+    assert edited(old, [text, *old.captions[1:]]).elements == elements
 
 
 def test_an_edit_is_checked():
     old = sample(region(1))
-    captions = captions_of(old)
+    captions = old.captions
     assert problems_of(old, captions) == []
     broken = [captions[0], " ", captions[0].upper(), "x" * 301, *captions[4:]]
     assert [(problem.check, problem.where) for problem in problems_of(old, broken)] == [

@@ -31,7 +31,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from virtue.curation.review.agreement import agreement
-from virtue.curation.review.edits import MAX_LENGTH, Check, captions_of, problems_of
+from virtue.curation.review.edits import MAX_LENGTH, Check, problems_of
 from virtue.curation.review.guard import Guard
 from virtue.curation.review.items import decision_json, item_json
 from virtue.curation.review.outcomes import outcome
@@ -205,14 +205,14 @@ def _decided(queue: Queue, body: Decide, check: Check | None) -> Response:
     """Keeps a decision, or says what is wrong with an edit."""
     curation, sample = queue.curation, _sample(queue, body.region)
     verdict, captions = body.verdict, tuple(body.captions or ())
-    if verdict == "edit" and captions == captions_of(sample):
+    if verdict == "edit" and captions == sample.captions:
         verdict = "accept"  # words that were changed back
     if verdict == "edit" and (problems := _problems(sample, captions, check)):
         shown = [problem.to_json() for problem in problems]
         return JSONResponse({"detail": "The edit does not pass the checks.", "problems": shown}, 422)
     said: dict[str, Any] = {"reason": _reason(body) if verdict == "reject" else ""}
     said["captions"] = captions if verdict == "edit" else None
-    with curation.transaction():  # what others decided is looked at in the same moment
+    with curation.transaction(durable=True):  # what others decided is looked at in the same moment
         kept = curation.decide(body.region, body.reviewer, verdict, key=body.key, **said)
         history = curation.all_decisions(body.region)
     others = [own for own in history if own.reviewer != kept.reviewer and not own.undone]

@@ -20,11 +20,6 @@ Check = Callable[[Sample], Sequence[Problem]]
 """Finds what is wrong with a sample; nothing if it passes."""
 
 
-def captions_of(sample: Sample) -> tuple[str, ...]:
-    """All captions of a sample, the true one first."""
-    return sample.caption, *(distractor.text for distractor in sample.distractors)
-
-
 def edited(sample: Sample, captions: Sequence[str]) -> Sample:
     """A sample with other words.
 

@@ -27,7 +27,7 @@ from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from virtue.curation.decisions import Verdict
-from virtue.curation.review.edits import Check, captions_of, problems_of
+from virtue.curation.review.edits import Check, problems_of
 from virtue.curation.review.reasons import REASONS, written
 from virtue.curation.samples import Region, Sample
 from virtue.curation.store import Curation
@@ -104,22 +104,27 @@ def import_decisions(curation: Curation, file: str | Path, *, check: Check | Non
     """
     tasks = _read(Path(file))
     ((last,),) = curation.rows("SELECT COALESCE(MAX(number), 0) FROM decisions")
-    added = 0
-    with curation.transaction():
-        for one, annotation in _annotations(tasks):
-            sample = _sample(curation, one)
-            verdict, reason, captions = _said(sample, one, annotation, check)
-            kept = curation.decide(
-                sample.region.id,
-                _reviewer(annotation.get("completed_by")),
-                verdict,
-                reason=reason,
-                captions=captions,
-                key=_key(sample.region.id, annotation),
-                made=_made(annotation),
-            )
-            added += kept.number > last
-    return added
+    try:
+        with curation.transaction(durable=True):
+            kept = [_decide(curation, one, annotation, check) for one, annotation in _annotations(tasks)]
+    except (AttributeError, KeyError, TypeError) as error:  # a list where an object should be, and the like
+        raise ValueError(f"{file} is no export of Label Studio: {type(error).__name__}, {error}.") from error
+    return len({number for number in kept if number > last})
+
+
+def _decide(curation: Curation, one: Mapping[str, Any], annotation: Mapping[str, Any], check: Check | None) -> int:
+    """Keeps what an annotation of a task stands for; the number of the decision."""
+    sample = _sample(curation, one)
+    verdict, reason, captions = _said(sample, one, annotation, check)
+    return curation.decide(
+        sample.region.id,
+        _reviewer(annotation.get("completed_by")),
+        verdict,
+        reason=reason,
+        captions=captions,
+        key=_key(sample.region.id, annotation),
+        made=_made(annotation),
+    ).number
 
 
 def _shuffled(sample: Sample) -> list[str]:
@@ -128,7 +133,7 @@ def _shuffled(sample: Sample) -> list[str]:
     def place(text: str) -> bytes:
         return hashlib.blake2b(f"{sample.region.id}\n{text}".encode(), digest_size=16).digest()
 
-    return sorted(captions_of(sample), key=place)
+    return sorted(sample.captions, key=place)
 
 
 def _rectangle(region: Region) -> dict[str, Any]:
@@ -203,7 +208,7 @@ def _sample(curation: Curation, one: Mapping[str, Any]) -> Sample:
         sample = curation.sample(str(region))
     except KeyError:
         raise ValueError(f"Task {one.get('id')} is about {region}, which has no sample in {curation.folder}.") from None
-    if sorted(_shown(one)) != sorted(captions_of(sample)):
+    if sorted(_shown(one)) != sorted(sample.captions):
         raise ValueError(f"Task {one.get('id')} has other captions than the sample {region} in {curation.folder}.")
     return sample
 
@@ -253,7 +258,7 @@ def _changed(sample: Sample, shown: Sequence[str], words: Sequence[str]) -> tupl
     if len(lines) != len(shown):
         raise ValueError(f"{len(shown)} captions were shown, and {len(lines)} lines are written.")
     now = dict(zip(shown, lines, strict=True))
-    return tuple(now[text] for text in captions_of(sample))
+    return tuple(now[text] for text in sample.captions)
 
 
 def _reviewer(completed_by: object) -> str:

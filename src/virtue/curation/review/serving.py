@@ -56,7 +56,7 @@ def serve(
         from virtue.curation.review.app import create_app
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"The review page needs {error.name}: install it with `pip install 'virtue[serve]'`.", name=error.name
+            f"The review page needs {error.name}: install it with `pip install 'virtue[curate]'`.", name=error.name
         ) from error
     from virtue.curation.review.queue import Queue
     from virtue.curation.store import Curation

@@ -206,17 +206,17 @@ def read_annotations(values: Sequence[Any], coco: CocoFile, size: tuple[int, int
         coco: The file, which knows the categories.
         size: Width and height that polygons have to fit, None where the file does not say: they are not read then.
     """
-    names = {as_id(value.get("id")): coco.categories.get(as_id(value.get("category_id")), "") for value in values}
+    names = {as_id(value.get("id")): _category(value, coco) for value in values}
     for value in values:
         caption = value.get("caption")
         yield Annotation(
             id=str(value.get("id")),
             box=xywh(value.get("bbox")),
-            category=names[as_id(value.get("id"))],
+            category=_category(value, coco),
             crowd=bool(value.get("iscrowd")),
             mask=partial(read_mask, value["segmentation"], size) if value.get("segmentation") else None,
             caption=caption.strip() if isinstance(caption, str) and caption.strip() else None,
-            facts=tuple(_facts(value, names)),
+            facts=tuple(_facts(value, coco, names)),
         )
 
 
@@ -245,9 +245,14 @@ def _is_polygon(part: object) -> bool:
     return isinstance(part, list) and len(part) >= 6 and all(is_number(number) for number in part)
 
 
-def _facts(value: Mapping[str, Any], names: Mapping[Any, str]) -> Iterator[Fact]:
+def _category(value: Mapping[str, Any], coco: CocoFile) -> str:
+    return coco.categories.get(as_id(value.get("category_id")), "")
+
+
+def _facts(value: Mapping[str, Any], coco: CocoFile, names: Mapping[Any, str]) -> Iterator[Fact]:
+    """How an annotation stands to others of its image, whose categories are given by their ids."""
     for entry in lists(value.get("relations")):
         if isinstance(entry, dict) and isinstance(entry.get("relation"), str):
-            subject, other = names[as_id(value.get("id"))], names.get(as_id(entry.get("annotation_id")), "")
+            subject, other = _category(value, coco), names.get(as_id(entry.get("annotation_id")), "")
             if plain_words(subject) and plain_words(other):
                 yield Fact(plain_words(subject), entry["relation"].strip(), plain_words(other))

@@ -81,7 +81,7 @@ def _sentences(refs: str | Path, split: str | None) -> dict[Hashable, dict[str, 
     entries = load_plain(refs)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError(f"{refs} is not a list of refs as RefCOCO+ and RefCOCOg have it.")
-    splits = sorted({str(entry.get("split")) for entry in entries})
+    splits = sorted({entry["split"] for entry in entries if isinstance(entry.get("split"), str)})
     if split is not None and split not in splits:
         raise ValueError(f"{refs} has no split {split!r}; it has {', '.join(splits)}.")
     found: dict[Hashable, dict[str, list[str]]] = {}
@@ -104,5 +104,6 @@ def _texts(entry: Mapping[str, Any]) -> list[str]:
 def _number(entry: Mapping[str, Any], field: str, refs: str | Path) -> int:
     value = entry.get(field)
     if not isinstance(value, int):
-        raise ValueError(f"{refs} has a ref without a number as {field}, got {value!r}.")
+        # What stands there is not shown: lists that hold each other are small in a pickle and without end in words.
+        raise ValueError(f"{refs} has a ref without a number as {field}.")
     return value

@@ -2,6 +2,7 @@
 // decisions wait in localStorage under a key of their own, and outlive a reload of the page and a crash of either side.
 
 const PAUSES = [300, 600, 1200, 2500, 5000];  // milliseconds before the next try, the last again and again
+const MAY_PASS = [401, 403, 409];  // another token or run: the page is not let in, its decision may still be right
 
 export class Refused extends Error {
   constructor(status, body) {
@@ -83,10 +84,14 @@ export class Server {
   }
 
   async deliver(decision) {
+    const forget = () => localStorage.removeItem(this.key(`out.${decision.key}`));
     try {
-      return await this.post("/api/decide", decision);
-    } finally {  // answered or refused: nobody comes here while there is no answer
-      localStorage.removeItem(this.key(`out.${decision.key}`));
+      const answer = await this.post("/api/decide", decision);
+      forget();
+      return answer;
+    } catch (error) {
+      if (error instanceof Refused && !MAY_PASS.includes(error.status)) forget();
+      throw error;
     }
   }
 
