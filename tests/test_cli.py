@@ -69,9 +69,9 @@ def test_the_version_is_shown():
 
 
 def test_an_unknown_command_is_refused_with_the_nearest_one():
-    result = run("serch")
+    result = run("searhc")
     assert result.exit_code == 2
-    assert "No such command 'serch'. Did you mean 'search'?" in result.output
+    assert "No such command 'searhc'. Did you mean 'search'?" in result.output
 
 
 def test_a_command_gets_its_own_options(command):

@@ -72,6 +72,7 @@ COMMANDS = {
     "demo": Command("virtue.commands.demo:demo", "Index the sample images and search them in three ways."),
     "index": Command("virtue.commands.index:index", "Make or update the index of a folder of images."),
     "search": Command("virtue.commands.search:search", "Find images by words, by an image, or by a thing in one."),
+    "serve": Command("virtue.commands.serve:serve", "Serve a model over HTTP, and the page to point and search."),
     "embed": Command("virtue.commands.embed:embed", "Write embeddings of texts and images to a file."),
     "scenes": Command("virtue.commands.scenes:scenes", "Draw scenes of the generated world, with captions and masks."),
     "train": Command("virtue.commands.train:train", "Train a model by a recipe."),

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -6,11 +7,11 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from tests.tiny import tiny_embedder
-from virtue import cli
+from virtue import cli, server
 from virtue.commands import samples
 from virtue.commands.contact_sheet import GAP, RIGHT, WRONG, contact_sheet
 from virtue.embedder import Embedder
-from virtue.index import Hit
+from virtue.index import Hit, Index
 from virtue.items import Item
 from virtue.prompts import Mask
 from virtue.scenes.renderer import render
@@ -73,7 +74,7 @@ def test_the_demo_draws_indexes_and_searches(few: None, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "Indexed 3 sample images" in result.stdout
     assert 'Asked with the words "a dog on a beach"' in result.stdout
-    assert "web demo" not in result.stdout
+    assert "Point and search" not in result.stdout
     for name in ("words", "image", "object"):
         with Image.open(tmp_path / f"{name}.png") as sheet:
             assert sheet.height > 224
@@ -84,11 +85,19 @@ def test_the_demo_draws_indexes_and_searches(few: None, tmp_path: Path) -> None:
     ]
 
 
-def test_the_second_run_finds_the_index(few: None, tmp_path: Path) -> None:
+def test_the_second_run_finds_the_index_and_serves_it(
+    few: None, embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def serve(served: Embedder, index: Index, *, port: int, ready: Callable[[str], object]) -> None:
+        assert served is embedder
+        assert len(index) >= 3
+        ready(f"http://127.0.0.1:{port}/")
+
     run("--no-serve", "--folder", tmp_path)
-    result = run("--folder", tmp_path)
+    monkeypatch.setattr(server, "serve", serve)
+    result = run("--folder", tmp_path, "--port", 8017)
     assert "3 sample images are indexed" in result.stdout
-    assert "The web demo is not there yet" in result.stdout
+    assert "Point and search at http://127.0.0.1:8017/ (Ctrl-C ends it)" in result.stdout
     assert result.exit_code == 0
 
 

@@ -1,4 +1,4 @@
-"""`virtue demo`: indexes sample images and searches them by words, by an image and by a thing in one."""
+"""`virtue demo`: indexes sample images, searches them by words, by an image and by a thing in one, serves the page."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ TOP_K = 5
 
 def demo(
     serve: Annotated[bool, typer.Option("--serve/--no-serve", help="Serve the web demo afterwards.")] = True,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the web demo; 0 takes a free one.")] = 8000,
     folder: Annotated[Path, typer.Option(help="Where samples, index and results go; made if missing.")] = Path("demo"),
     model: Annotated[str, typer.Option(help="Name, folder or Hub id of the model.")] = "nano",
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps.", show_default="the best there is")] = None,
@@ -50,7 +51,7 @@ def demo(
     for search in searches(folder / "queries"):
         _run(search, index, embedder, samples, folder, console)
     if serve:
-        _say(console, f"The web demo is not there yet; see results in a browser with: {_command(images)} --open")
+        _serve(index, embedder, port, console)
 
 
 def _up_to_date_index(images: Path, embedder: Embedder, console: Console) -> Index:
@@ -106,8 +107,24 @@ def _table(search: Search, hits: list[Hit], right: list[bool], samples: dict[str
     return table
 
 
-def _command(images: Path) -> str:
-    return f'virtue search "a cat in a living room" --in {shlex.quote(str(images))}'
+def _serve(index: Index, embedder: Embedder, port: int, console: Console) -> None:
+    """The web demo, until Ctrl-C."""
+    from virtue.commands.serving import require_server
+
+    try:
+        require_server()
+    except ModuleNotFoundError as error:
+        _say(console, str(error))
+        return
+    from virtue.server import serve
+
+    console.print()
+    serve(
+        embedder,
+        index,
+        port=port,
+        ready=lambda address: _say(console, f"Point and search at {address} (Ctrl-C ends it)"),
+    )
 
 
 def _say(console: Console, line: str) -> None:

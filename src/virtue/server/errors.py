@@ -1,0 +1,106 @@
+"""Errors in OpenAI's form: `{"error": {"message", "type", "param", "code"}}`, the message one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+class ApiError(Exception):
+    """What a request is answered with instead of a result.
+
+    Args:
+        status: Of the answer.
+        message: One sentence: what was wrong, and what would be right.
+        param: Which part of the request it is about.
+        code: The same for programs, in short_snake.
+        retry_after: Seconds after which to try again.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.param = param
+        self.code = code
+        self.retry_after = retry_after
+
+    def response(self) -> JSONResponse:
+        """The answer."""
+        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return error_response(self.status, self.message, self.param, self.code, headers)
+
+
+def invalid(message: str, param: str | None = None, code: str | None = None) -> ApiError:
+    """The error of a request that cannot be right."""
+    return ApiError(400, message, param=param, code=code)
+
+
+def error_response(
+    status: int,
+    message: str,
+    param: str | None = None,
+    code: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """An answer in OpenAI's form."""
+    kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    error = {"message": " ".join(message.split()), "type": kind, "param": param, "code": code}
+    return JSONResponse({"error": error}, status, headers=dict(headers or {}))
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Makes the app answer what it refuses in this form."""
+    app.add_exception_handler(ApiError, _on_api_error)
+    app.add_exception_handler(RequestValidationError, _on_malformed)
+    app.add_exception_handler(HTTPException, _on_http_error)
+
+
+async def _on_api_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ApiError)
+    return error.response()
+
+
+async def _on_malformed(request: Request, error: Exception) -> JSONResponse:
+    """One sentence about the first of the faults."""
+    assert isinstance(error, RequestValidationError)
+    found: Mapping[str, Any] = error.errors()[0]
+    place = [part for part in found["loc"] if part not in ("body", "query", "path")]
+    if found["type"] == "json_invalid":
+        return error_response(400, "The body is not valid JSON.", code="invalid_json")
+    param = ".".join(str(part) for part in place) or None
+    where = f"at {param}" if param else "at its start"
+    return error_response(400, f"The request is malformed {where}: {_fault(found)}.", param, "invalid_request")
+
+
+def _fault(found: Mapping[str, Any]) -> str:
+    words = str(found["msg"]).removeprefix("Value error, ").rstrip(".")
+    return words[:1].lower() + words[1:] if words[:2] != words[:2].upper() else words
+
+
+async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    sentences = {
+        404: f"There is nothing at {request.url.path}; the routes are listed at /docs.",
+        405: f"{request.method} is no method of {request.url.path}; see /docs.",
+    }
+    message = sentences.get(error.status_code, f"{error.detail}.")
+    return error_response(error.status_code, message, None, _CODES.get(error.status_code), error.headers)

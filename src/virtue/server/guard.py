@@ -1,0 +1,215 @@
+"""Who may speak to the server, and how much: what stands between the network and the app.
+
+- A server without an API key that is meant for this machine answers to the machine's own names alone: another site that
+  is open in the same browser could point a name of its own here.
+- A request that a browser sends for another site is refused.
+- With an API key everything under /v1 and the metrics need it; the page, its files, the documentation and /health do
+  not.
+- Bodies are limited in bytes, each and all together, and in the time that they take to arrive.
+- When the client goes away, what it asked for is cancelled.
+
+All answers forbid framing, guessing of types, and scripts other than the page's own files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from typing import Any, cast
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from virtue.server.errors import ApiError, error_response
+from virtue.server.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_OWN_NAME = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?")  # an address cannot be pointed elsewhere
+_SAFE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+        "font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_SAFE = [(name.lower().encode(), value.encode()) for name, value in _SAFE_HEADERS.items()]
+_NO_STORE = (b"cache-control", b"no-store")
+_PRIVATE = ("/v1/", "/metrics")
+_READING = ("/v1/embeddings", "/v1/images", "/v1/mask", "/v1/search", "/v1/rank")
+
+
+class Guard:
+    """Refuses what should not reach the app, reads bodies, and makes answers safe.
+
+    Args:
+        app: What is guarded.
+        settings: What is allowed.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app, self.settings = app, settings
+        self.intake = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        call = _Call(scope, receive, send)
+        scope.setdefault("state", {})["deadline"] = time.monotonic() + self.settings.deadline
+        try:
+            self._check(call.headers, scope)
+            body = await self._body(call)
+        except ApiError as error:
+            await error.response()(scope, receive, call.send_safely)
+            return
+        except _GoneError:
+            return
+        try:
+            await call.run(self.app, body)
+        except Exception as error:
+            logger.error("%s %s failed.", call.method, scope["path"], exc_info=error)
+            if not call.is_begun:
+                failed = error_response(500, "The server failed at this request; its log says where.", code="internal")
+                await failed(scope, receive, call.send_safely)
+        finally:
+            self.intake -= len(body)
+
+    def _check(self, headers: Mapping[str, str], scope: Scope) -> None:
+        settings, host, path = self.settings, headers.get("host", ""), scope["path"]
+        if settings.api_key is None and not settings.network and not _OWN_NAME.fullmatch(host):
+            raise ApiError(
+                403,
+                f"This server is for this machine only and goes by localhost, not by {host or 'no name'}.",
+                code="wrong_host",
+            )
+        origin = headers.get("origin")
+        is_foreign = origin is not None and origin.partition("://")[2] != host
+        if is_foreign or (path.startswith(_PRIVATE) and headers.get("sec-fetch-site") in ("cross-site", "same-site")):
+            raise ApiError(403, "This request comes from another site; only this server's own page may send any.",
+                           code="foreign_origin")  # fmt: skip
+        if settings.api_key is not None and path.startswith(_PRIVATE):
+            self._check_key(headers.get("authorization", ""), settings.api_key)
+        _check_type(headers, scope)
+
+    def _check_key(self, given: str, key: str) -> None:
+        scheme, _, token = given.partition(" ")
+        if scheme.lower() != "bearer" or not secrets.compare_digest(token.strip().encode(), key.encode()):
+            raise ApiError(
+                401, "The API key is missing or another; send it as Authorization: Bearer KEY.", code="invalid_api_key"
+            )
+
+    async def _body(self, call: _Call) -> bytes:
+        """The body of a request; its bytes count as taken in until the request is answered."""
+        if call.method in ("GET", "HEAD", "OPTIONS"):
+            return b""
+        length = call.headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > self.settings.max_body:
+            raise self._too_large()
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self.settings.body_timeout):
+                async for chunk in call.chunks():
+                    body += chunk
+                    self.intake += len(chunk)
+                    self._check_intake(len(body))
+            return bytes(body)
+        except BaseException as error:
+            self.intake -= len(body)
+            if isinstance(error, TimeoutError):
+                raise ApiError(408, "The body of the request took too long to arrive.", code="slow_body") from None
+            raise
+
+    def _check_intake(self, size: int) -> None:
+        if size > self.settings.max_body:
+            raise self._too_large()
+        if self.intake > self.settings.max_intake and self.intake > size:
+            raise ApiError(
+                429, "The server is reading as much as it can; try again in 1 s.", code="intake_full", retry_after=1
+            )
+
+    def _too_large(self) -> ApiError:
+        return ApiError(413, f"A request has {self.settings.max_body:,} bytes at most.", code="body_too_large")
+
+
+class _GoneError(Exception):
+    """The client went away while it was sending."""
+
+
+class _Call:
+    """One request on its way through."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope, self.receive, self.send = scope, receive, send
+        self.method: str = scope["method"]
+        self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        self.is_begun = self.is_answered = False
+
+    async def send_safely(self, message: Message) -> None:
+        """Sends with the headers that make an answer safe."""
+        if message["type"] == "http.response.start":
+            self.is_begun = True
+            given = list(message.get("headers", []))
+            stored = [] if any(name == b"cache-control" for name, _ in given) else [_NO_STORE]
+            message["headers"] = [*given, *stored, *_SAFE]
+        elif not message.get("more_body", False):
+            self.is_answered = True
+        await self.send(message)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives."""
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise _GoneError
+            yield message.get("body", b"")
+            if not message.get("more_body", False):
+                return
+
+    async def run(self, app: ASGIApp, body: bytes) -> None:
+        """Lets the app answer, unless the client goes away before it has."""
+        pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        gone = asyncio.create_task(self._gone())
+
+        async def replay() -> Message:
+            if pending:
+                return pending.pop()
+            await asyncio.shield(gone)
+            return {"type": "http.disconnect"}
+
+        answering = asyncio.create_task(cast("Coroutine[Any, Any, None]", app(self.scope, replay, self.send_safely)))
+        try:
+            await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if self.is_answered or answering.done():
+                await answering
+        finally:
+            answering.cancel()
+            gone.cancel()
+            await asyncio.gather(answering, gone, return_exceptions=True)
+
+    async def _gone(self) -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+
+def _check_type(headers: Mapping[str, str], scope: Scope) -> None:
+    if scope["method"] != "POST" or scope["path"] not in _READING:
+        return
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if scope["path"] == "/v1/images":
+        if kind == "application/json" or kind == "multipart/form-data" or kind.startswith("image/"):
+            return
+        wanted = "a picture is sent as multipart/form-data, as JSON, or by itself with its image/... type"
+    elif kind == "application/json":
+        return
+    else:
+        wanted = "a request is JSON: send Content-Type: application/json"
+    raise ApiError(415, f"The content type {kind or '(none)'} is not read here; {wanted}.", code="wrong_content_type")

@@ -1,0 +1,110 @@
+"""`/v1/search` and `/v1/rank`: what looks like this, and what is this?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body
+from numpy.typing import NDArray
+
+from virtue.curation.review.outline import outline
+from virtue.index import Hit, Index
+from virtue.server.errors import invalid
+from virtue.server.files import image_address
+from virtue.server.routes.examples import RANK, SEARCH
+from virtue.server.routes.images import no_index
+from virtue.server.schemas import RankAnswer, RankRequest, SearchAnswer, SearchRequest
+from virtue.server.service import Deadline, ServiceOf
+from virtue.server.work import EmbedAsk
+
+LONGEST_REASON = 400
+"""Characters of what is wrong with a filter, beyond which it is not repeated."""
+
+router = APIRouter(tags=["search"])
+
+
+@router.post("/v1/search", response_model=SearchAnswer, summary="Search the index")
+async def search(
+    body: Annotated[SearchRequest, Body(openapi_examples=SEARCH)], service: ServiceOf, deadline: Deadline
+) -> dict[str, Any]:
+    """The images and regions most similar to words, to a picture, or to what is meant in one; the best first."""
+    if service.index is None:
+        raise no_index()
+    ask = await service.query(body.query, deadline)
+    (embedded,) = await service.answers([ask], deadline)
+    data = await service.aside(_hits, service.index, embedded.vector, body, deadline=deadline)
+    return {"data": data}
+
+
+def _hits(index: Index, vector: NDArray[Any], body: SearchRequest) -> list[dict[str, Any]]:
+    kind = None if body.kind is None else f"kind = '{body.kind}'"
+    given = None if body.filter is None or not body.filter.strip() else body.filter
+    if given is not None and not _is_one_condition(given):
+        raise invalid("The filter is one condition in SQL, its brackets closed and without comments.", "filter",
+                      "invalid_filter")  # fmt: skip
+    condition = f"{kind} AND ({given})" if kind and given else kind or given
+    try:
+        return [_hit(hit) for hit in index.search(vector, top_k=body.top_k, filter=condition)]
+    except ValueError as error:
+        sentence = " ".join(str(error).split())
+        if len(sentence) > LONGEST_REASON:
+            sentence = "The filter is not understood; it is a condition in SQL, such as width >= 800."
+        raise invalid(sentence, "filter", "invalid_filter") from error
+
+
+def _is_one_condition(text: str) -> bool:
+    """Whether nothing in it reaches out of the brackets that it is put in."""
+    depth, quote = 0, ""
+    for letter, after in zip(text, f"{text[1:]} ", strict=True):
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"`":
+            quote = letter
+        elif letter + after in ("--", "/*"):
+            return False
+        else:
+            depth += (letter == "(") - (letter == ")")
+            if depth < 0:
+                return False
+    return depth == 0 and not quote
+
+
+def _hit(hit: Hit) -> dict[str, Any]:
+    mask = hit.mask
+    return {
+        "path": hit.path,
+        "kind": hit.kind,
+        "similarity": hit.similarity,
+        "box": None if hit.box is None else list(hit.box),
+        "mask": hit.rle,
+        "outline": None if mask is None else outline(mask.array),
+        "width": hit.width,
+        "height": hit.height,
+        "image": image_address(hit.path),
+    }
+
+
+@router.post("/v1/rank", response_model=RankAnswer, summary="What is this?")
+async def rank(
+    body: Annotated[RankRequest, Body(openapi_examples=RANK)], service: ServiceOf, deadline: Deadline
+) -> dict[str, Any]:
+    """How similar each candidate is to what is meant in a picture, and to the picture without the visual prompt."""
+    if len(body.candidates) > service.settings.max_inputs:
+        raise invalid(f"There are {service.settings.max_inputs:,} candidates at most.", "candidates")
+    for text in body.candidates:
+        service.check_text(text, "candidates")
+        if not text.strip():
+            raise invalid("A candidate has at least one letter.", "candidates", "empty_input")
+    ask = await service.query(body.query, deadline)
+    texts = list(dict.fromkeys(body.candidates))
+    asks = [ask, replace(ask, prompt=None), *(EmbedAsk(text=text) for text in texts)]
+    embedded = await service.answers(asks, deadline)
+    hinted, plain, *others = (one.vector for one in embedded)
+    found = {text: (float(hinted @ other), float(plain @ other)) for text, other in zip(texts, others, strict=True)}
+    return {
+        "data": [
+            {"text": text, "similarity": found[text][0], "similarity_without": found[text][1]}
+            for text in body.candidates
+        ]
+    }

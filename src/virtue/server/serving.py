@@ -1,0 +1,129 @@
+"""Runs the server: it binds its address, says where it is once the model is loaded, and serves until it is stopped.
+
+SIGTERM and Ctrl-C stop it gracefully: it takes nothing more, answers what it took, and ends. The second one ends it at
+once.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from virtue.server.app import create_app
+from virtue.server.settings import Settings
+
+if TYPE_CHECKING:
+    from virtue.embedder import Embedder
+    from virtue.index import Index
+
+PORT = 8000
+GRACE = 30
+"""Seconds that what was taken has until it is given up when the server stops."""
+
+
+def serve(
+    embedder: Embedder | Callable[[], Embedder],
+    index: Index | None = None,
+    settings: Settings | None = None,
+    *,
+    name: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = PORT,
+    ready: Callable[[str], object] | None = None,
+) -> None:
+    """Serves until SIGTERM or Ctrl-C.
+
+    Args:
+        embedder: The model, or what loads it.
+        index: What is searched.
+        settings: What is allowed.
+        name: What requests call the model; by default as it calls itself.
+        host: Address to listen at. Others than this machine's own need an API key, or `settings.network`.
+        port: Port to listen at; 0 takes one that is free.
+        ready: Called with the server's address once it takes requests.
+
+    Raises:
+        ValueError: If the address cannot be listened at or needs a key, or the index is another model's.
+        ModuleNotFoundError: If uvicorn is not installed.
+    """
+    import uvicorn
+
+    settings = settings or Settings()
+    check_address(host, settings)
+    with closing(_listen(host, port)) as listening:
+        app = create_app(embedder, index, settings, name=name)
+        service = app.state.service
+
+        class Server(uvicorn.Server):
+            """Stops gracefully at the first signal and at once at the second."""
+
+            def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+                service.stop()
+                self.force_exit = self.should_exit
+                self.should_exit = True
+
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=GRACE,
+            server_header=False,
+        )  # fmt: skip
+        server = Server(config)
+        watcher = threading.Thread(
+            target=_watch, args=(service, server, _address(host, listening.getsockname()[1]), ready), daemon=True
+        )
+        watcher.start()
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=[listening])
+        watcher.join(timeout=1)
+    if service.worker.failure is not None:
+        raise service.worker.failure
+
+
+def _watch(service: Any, server: Any, address: str, ready: Callable[[str], object] | None) -> None:
+    """Says when the model is loaded, or ends the server when it cannot be."""
+    while service.state == "loading" and not server.should_exit:
+        time.sleep(0.05)
+    if service.state == "failed":
+        server.should_exit = True
+    elif service.state == "ready" and ready is not None:
+        ready(address)
+
+
+def check_address(host: str, settings: Settings) -> None:
+    """Refuses to serve a network that nobody meant to serve.
+
+    Raises:
+        ValueError: If others can reach the address, and neither a key nor the setting is there.
+    """
+    if settings.api_key is None and not settings.network and not _is_own(host):
+        raise ValueError(
+            f"Other machines can reach {host}: give an --api-key that requests need, or say --open-to-network."
+        )
+
+
+def _is_own(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        raise ValueError(
+            f"Cannot listen at port {port} of {host} ({error}); give another port, or 0 for one that is free."
+        ) from error
+
+
+def _address(host: str, port: int) -> str:
+    name = f"[{host.strip('[]')}]" if ":" in host else host
+    return f"http://{name}:{port}/"

@@ -1,0 +1,31 @@
+"""A server that really listens, on a port of the loopback address that is free."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import uvicorn
+from fastapi import FastAPI
+
+
+@contextlib.contextmanager
+def running(app: FastAPI) -> Iterator[str]:
+    """Serves the app in a thread; gives its address, such as "http://127.0.0.1:40123"."""
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on"))
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=server.run, args=([sock],), daemon=True)
+        thread.start()
+        try:
+            until = time.monotonic() + 30
+            while not server.started and thread.is_alive() and time.monotonic() < until:
+                time.sleep(0.01)
+            assert server.started, "The server did not start."
+            yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(30)
