@@ -43,13 +43,17 @@ def soon(seconds: float = 10) -> float:
 def test_requests_share_a_batch_and_only_the_one_to_blame_fails() -> None:
     async def main() -> None:
         held = Held()
-        held.go.set()
         worker = await started(held)
-        asked = [worker.ask([number], deadline=soon()) for number in (1, 13, 3)]
-        results = await asyncio.gather(*asked, return_exceptions=True)
-        assert (results[0], results[2]) == ([2], [6])
-        assert isinstance(results[1], ValueError)
-        assert held.batches[0] == [1, 13, 3]
+        alone = asyncio.create_task(worker.ask([7], deadline=soon()))  # does not wait for company
+        while not held.batches:
+            await asyncio.sleep(0.001)
+        asked = [asyncio.create_task(worker.ask([number], deadline=soon())) for number in (1, 13, 3)]
+        await asyncio.sleep(0.01)
+        held.go.set()
+        results = await asyncio.gather(alone, *asked, return_exceptions=True)
+        assert (results[0], results[1], results[3]) == ([14], [2], [6])
+        assert isinstance(results[2], ValueError)
+        assert held.batches[:2] == [[7], [1, 13, 3]]
         worker.stop()
         worker.join()
         assert (worker.rows, worker.nbytes) == (0, 0)

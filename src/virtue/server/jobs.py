@@ -2,8 +2,9 @@
 
 1. A request's asks (rows: an embedding, a mask) are admitted together as a `Job`, or refused with 429 if the queue is
    full.
-2. The thread waits a few milliseconds from the first job on, then takes as many rows as a batch holds, job by job. Of a
-   job that is larger it takes a part, and the job goes to the back: many small ones do not wait for a large one.
+2. Where jobs come together, the thread waits a few milliseconds from the first one on for more; a job that comes alone
+   after another that came alone does not wait. Then it takes as many rows as a batch holds, job by job. Of a job that
+   is larger it takes a part, and the job goes to the back: many small ones do not wait for a large one.
 3. A job whose deadline has passed, or whose client has gone, is dropped before its next row is worked on.
 4. The batch is computed; if that fails, each job's part is computed alone, so that only the one to blame fails.
 5. Results go back to the event loop.
@@ -98,6 +99,7 @@ class Worker:
         self._queue: deque[Job] = deque()
         self._rows = self._bytes = 0
         self._pace = FIRST_PACE
+        self._in_company = False  # whether the last batch was of several jobs
         self._thread = threading.Thread(target=self._run, name="virtue-model", daemon=True)
         self.state = "loading"
         self.failure: Exception | None = None
@@ -221,12 +223,14 @@ class Worker:
                 if self.state == "stopping":
                     return None
                 self._changed.wait()
-            until = time.monotonic() + self._wait
+            until = time.monotonic() + (self._wait if self._in_company else 0)
             while sum(len(job.asks) - job.taken for job in self._queue) < self._batch_rows:
                 left = until - time.monotonic()
                 if left <= 0 or not self._changed.wait(left):
                     break
-            return self._take()
+            parts = self._take()
+            self._in_company = len(parts) > 1 or bool(self._queue)
+            return parts
 
     def _take(self) -> list[Part]:
         parts: list[Part] = []
