@@ -1,1 +1,6 @@
-"""Floor 3: `scenes` measures a model on held-out scenes of the drawn world, `metrics` counts what it got right."""
+"""Floor 3: any embedding model on SCaR, MMEB, scenes and own data.
+
+`run.evaluate` goes from `tasks.Task` to `results.Results`: `embedding`, then `ranking`, then `metrics`. Tasks come from
+`benchmarks`, models from `models`, disturbances from `robustness`, tables and pages from `reports`. `scenes` is what
+`virtue measure` prints of the bundled model.
+"""

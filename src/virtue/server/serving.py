@@ -6,8 +6,6 @@ once.
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +13,7 @@ from contextlib import closing, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from virtue.listening import address, is_own, listen
 from virtue.server.app import create_app
 from virtue.server.settings import Settings
 
@@ -56,7 +55,7 @@ def serve(
 
     settings = settings or Settings()
     check_address(host, settings)
-    with closing(_listen(host, port)) as listening:
+    with closing(listen(host, port)) as listening:
         app = create_app(embedder, index, settings, name=name)
         service = app.state.service
 
@@ -74,7 +73,7 @@ def serve(
         )  # fmt: skip
         server = Server(config)
         watcher = threading.Thread(
-            target=_watch, args=(service, server, _address(host, listening.getsockname()[1]), ready), daemon=True
+            target=_watch, args=(service, server, address(host, listening.getsockname()[1]), ready), daemon=True
         )
         watcher.start()
         with suppress(KeyboardInterrupt):
@@ -100,30 +99,7 @@ def check_address(host: str, settings: Settings) -> None:
     Raises:
         ValueError: If others can reach the address, and neither a key nor the setting is there.
     """
-    if settings.api_key is None and not settings.network and not _is_own(host):
+    if settings.api_key is None and not settings.network and not is_own(host):
         raise ValueError(
             f"Other machines can reach {host}: give an --api-key that requests need, or say --open-to-network."
         )
-
-
-def _is_own(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host.strip("[]"), port), family=family, backlog=2048)
-    except (OSError, OverflowError) as error:
-        raise ValueError(
-            f"Cannot listen at port {port} of {host} ({error}); give another port, or 0 for one that is free."
-        ) from error
-
-
-def _address(host: str, port: int) -> str:
-    name = f"[{host.strip('[]')}]" if ":" in host else host
-    return f"http://{name}:{port}/"

@@ -10,10 +10,10 @@ import pytest
 from tests.curation.made import region, sample
 from tests.curation.review.made_run import made_run
 from virtue.curation.review.edits import edited, problems_of
-from virtue.curation.review.outline import outline
 from virtue.curation.review.queue import Queue
 from virtue.curation.samples import Elements, Problem
 from virtue.curation.store import Curation
+from virtue.masks import outline
 
 
 @pytest.fixture

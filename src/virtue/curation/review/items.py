@@ -6,10 +6,9 @@ from typing import Any
 
 from virtue.curation.decisions import Decision
 from virtue.curation.review.outcomes import outcome
-from virtue.curation.review.outline import outline
 from virtue.curation.samples import Region, Sample
 from virtue.curation.store import Curation
-from virtue.masks import from_rle
+from virtue.masks import from_rle, outline
 
 
 def item_json(curation: Curation, region_id: str, reviewer: str, with_others: bool = False) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from virtue.listening import address, is_own, listen
 
 if TYPE_CHECKING:
     from virtue.curation.review.edits import Check
@@ -61,45 +61,21 @@ def serve(
     from virtue.curation.review.queue import Queue
     from virtue.curation.store import Curation
 
-    with closing(Curation(folder)) as curation, closing(_listen(host, port)) as listening:
+    with closing(Curation(folder)) as curation, closing(listen(host, port)) as listening:
         queue = Queue(curation, share=reviewers_share, seed=seed)
         app = create_app(queue, None if images is None else Path(images), token=token, check=check)
         config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=3)
         if ready is not None:
-            ready(_address(host, listening.getsockname()[1], token))
+            ready(address(host, listening.getsockname()[1]) + (f"#token={token}" if token is not None else ""))
         with suppress(KeyboardInterrupt):  # Ctrl-C is how a review ends
             uvicorn.Server(config).run(sockets=[listening])
 
 
 def _check_token(host: str, token: str | None) -> None:
-    if token is None and not _is_own(host):
+    if token is None and not is_own(host):
         raise ValueError(
             f"Other machines can reach {host}: give a token that reviewers need, or listen at 127.0.0.1 "
             "and let them in through SSH."
         )
     if token is not None and (len(token) < MIN_TOKEN or not token.isascii() or not token.isprintable()):
         raise ValueError(f"A token has at least {MIN_TOKEN} characters, letters and digits best.")
-
-
-def _is_own(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; connections wait in it until the server takes them."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host.strip("[]"), port), family=family, backlog=128)
-    except (OSError, OverflowError) as error:
-        raise ValueError(
-            f"Cannot listen at port {port} of {host} ({error}); give another port, or 0 for one that is free."
-        ) from error
-
-
-def _address(host: str, port: int, token: str | None) -> str:
-    name = f"[{host.strip('[]')}]" if ":" in host else host
-    return f"http://{name}:{port}/" + (f"#token={token}" if token is not None else "")

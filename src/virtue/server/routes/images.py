@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 
-from virtue.curation.review.outline import outline
-from virtue.masks import bounding_box, to_rle
+from virtue.masks import bounding_box, outline, to_rle
 from virtue.server.errors import ApiError, invalid
 from virtue.server.files import MAX_SIDE, jpeg
 from virtue.server.opened import Opened

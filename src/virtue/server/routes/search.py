@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body
 from numpy.typing import NDArray
 
-from virtue.curation.review.outline import outline
 from virtue.index import Hit, Index
+from virtue.masks import outline
 from virtue.server.errors import invalid
 from virtue.server.files import image_address
 from virtue.server.routes.examples import RANK, SEARCH
