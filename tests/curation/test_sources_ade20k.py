@@ -34,6 +34,21 @@ def test_a_split_is_a_folder(tmp_path: Path) -> None:
         open_source("ADE20K", tmp_path, split="training")
 
 
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"Idx\tName\n", "is not the table of classes: no line begins with an index"),
+        (b"1\n", "is not the table of classes: a line has an index and no name"),
+        ("1\tcafé".encode("latin-1"), "is no text in UTF-8: byte 5 is none"),
+    ],
+)
+def test_another_table_of_classes_is_refused(tmp_path: Path, data: bytes, problem: str) -> None:
+    write_scene_parsing(tmp_path)
+    (tmp_path / "objectInfo150.txt").write_bytes(data)
+    with pytest.raises(ValueError, match=rf"objectInfo150\.txt {problem}"):
+        open_source("ADE20K", tmp_path)
+
+
 def test_broken_maps_are_counted(tmp_path: Path) -> None:
     write_scene_parsing(tmp_path)
     (tmp_path / "annotations" / "validation" / "ADE_val_00000002.png").write_bytes(b"no picture")

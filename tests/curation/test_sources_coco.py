@@ -1,7 +1,9 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.curation.published_sources import (
     HEIGHT,
@@ -17,6 +19,7 @@ from tests.curation.published_sources import (
 from virtue.curation.samples import Fact, Other
 from virtue.curation.sources import open_source
 from virtue.curation.sources.coco_stuff import stuff_words
+from virtue.curation.sources.image_files import check_images
 from virtue.masks import from_rle
 from virtue.prompts import Box
 from virtue.scenes.renderer import render
@@ -98,6 +101,71 @@ def test_boxes_are_clipped_and_masks_left_out_where_they_must_be(tmp_path: Path)
     assert not source.left_out
 
 
+@pytest.mark.parametrize("missing", [{"width": None}, {"height": None}, {"width": None, "height": None}])
+def test_polygons_fit_the_image_file_where_the_entry_has_no_size(tmp_path: Path, missing: dict[str, object]) -> None:
+    file = one_image(tmp_path, annotation(5, 1, 1, [8, 8, 8, 8], segmentation=SQUARE))
+    entry = {name: value for name, value in image(1, "a.png").items() if missing.get(name, "there")}
+    write_coco(file, [entry], [annotation(5, 1, 1, [8, 8, 8, 8], segmentation=SQUARE)], None)
+    source = open_source("coco", file)
+    (region,) = source
+    assert (region.width, region.height) == (WIDTH, HEIGHT)
+    mask = from_rle(region.segmentation or {})
+    assert mask.shape == (HEIGHT, WIDTH) and mask[8:16, 8:16].all() and mask.sum() == 64
+    assert not source.mended and not source.left_out
+    (tmp_path / "a.png").rename(tmp_path / "b.png")
+    assert list(source) == [] and source.left_out == {"with a missing image": 1}
+
+
+def test_sizes_may_be_written_with_a_point(tmp_path: Path) -> None:
+    file = one_image(tmp_path, annotation(5, 1, 1, [8, 8, 8, 8]))
+    file.write_text(file.read_text().replace(f'"width": {WIDTH}', f'"width": {WIDTH}.0'))
+    assert len(list(open_source("coco", file))) == 1
+    file.write_text(file.read_text().replace(f'"width": {WIDTH}.0', '"width": 63.0'))
+    source = open_source("coco", file)
+    assert list(source) == [] and source.left_out == {"with an image of another size than annotated": 1}
+
+
+def test_a_folder_without_any_of_the_first_images_ends_the_reading(tmp_path: Path) -> None:
+    images = [image(number, f"{number}.png") for number in range(150)]
+    boxes = [annotation(number, number, 1, [8, 8, 8, 8]) for number in range(150)]
+    file, folder = write_coco(tmp_path / "instances.json", images, boxes, None), tmp_path / "photos"
+    folder.mkdir()
+    with pytest.raises(FileNotFoundError, match=r"folder of images .*photos is empty\. Is its disk mounted"):
+        list(open_source("coco", file, folder))
+    picture(folder / "other.png")
+    with pytest.raises(FileNotFoundError, match=r"None of the first 100 images, such as 99\.png, is in .*photos: name"):
+        list(open_source("coco", file, folder))
+    picture(folder / "99.png")
+    source = open_source("coco", file, folder)
+    assert [region.image for region in source] == ["99.png"]
+    assert source.left_out == {"with a missing image": 149}
+    shutil.rmtree(folder)
+    with pytest.raises(FileNotFoundError, match=r"There is no folder of images .*photos\. Is its disk mounted\?"):
+        list(source)
+
+
+def test_few_images_that_are_all_missing_are_refused_when_asked(tmp_path: Path) -> None:
+    source = open_source("coco", one_image(tmp_path, annotation(1, 1, 1, [8, 8, 8, 8])))
+    assert len(list(source)) == 1
+    source.check_images()
+    (tmp_path / "a.png").unlink()
+    source = open_source("coco", tmp_path / "instances.json")
+    assert list(source) == []
+    with pytest.raises(FileNotFoundError, match=r"The image a\.png is not in .*: name the folder that they are in\."):
+        source.check_images()
+
+
+def test_images_that_were_there_before_are_looked_for(tmp_path: Path) -> None:
+    picture(tmp_path / "photos" / "7.png")
+    names = [f"{number}.png" for number in (1, 1, 2, 3)]
+    check_images(tmp_path / "photos", [*names, "7.png"])
+    check_images(tmp_path / "photos", [])
+    with pytest.raises(FileNotFoundError, match=r"None of the first 3 images, such as 1\.png, is in .*photos"):
+        check_images(tmp_path / "photos", names)
+    with pytest.raises(FileNotFoundError, match=r"There is no folder of images .*gone\. Is its disk mounted"):
+        check_images(tmp_path / "gone", names)
+
+
 def test_images_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
     names = ("there.png", "missing.png", "broken.png", "other.png", "../outside.png", "x" * 999)
     images = [image(number, name) for number, name in enumerate(names)]
@@ -144,6 +212,24 @@ def test_strange_values_do_no_harm(tmp_path: Path) -> None:
     assert (region.id, region.facts, region.caption) == ("COCO/1", (), None)
 
 
+def test_numbers_with_a_point_name_things_too(tmp_path: Path) -> None:
+    value = {
+        "images": [image(1, "a.png") | {"id": 1.0}],
+        "annotations": [annotation(7, 1, 1, [8, 8, 8, 8]) | {"id": 7.0, "image_id": 1, "category_id": 1.0}],
+        "categories": [{"id": 1, "name": "dog"}],
+    }
+    picture(tmp_path / "a.png")
+    (region,) = open_source("coco", write_json(tmp_path / "instances.json", value))
+    assert (region.id, region.category) == ("COCO/7", "dog")
+
+
+def test_annotations_of_no_image_are_counted(tmp_path: Path) -> None:
+    lost = [annotation(2, 9, 1, [8, 8, 8, 8]), annotation(3, 9, 1, [8, 8, 8, 8]), {"id": 4, "bbox": [8, 8, 8, 8]}]
+    source = open_source("coco", one_image(tmp_path, annotation(1, 1, 1, [8, 8, 8, 8]), *lost))
+    for _ in range(2):
+        assert len(list(source)) == 1 and source.left_out == {"of no image of their file": 3}
+
+
 def test_a_file_that_is_not_coco_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match='has no "images": a COCO file has images, annotations and categories'):
         open_source("coco", write_json(tmp_path / "set.json", {"annotations": []}))
@@ -177,6 +263,40 @@ def test_stuff_out_of_label_maps(tmp_path: Path) -> None:
     assert grass.segmentation is not None and np.count_nonzero(from_rle(grass.segmentation)) == 32 * HEIGHT
     with pytest.raises(FileNotFoundError, match=r"holds no label maps like 000000000139\.png in a folder train2017"):
         open_source("COCO_Stuff", tmp_path, split="train2017")
+
+
+@pytest.mark.parametrize("labels", ["0: unlabeled\n1: person\n124: grass\n", "0: person\n123: grass\n255: unlabeled\n"])
+def test_the_list_of_labels_may_count_from_0_or_1(tmp_path: Path, labels: str) -> None:
+    write_stuff_maps(tmp_path)
+    (tmp_path / "labels.txt").write_text(labels)
+    (grass,) = open_source("COCO_Stuff", tmp_path)
+    assert (grass.category, [other.category for other in grass.others]) == ("grass", ["person"])
+
+
+def write_pixelmap(folder: Path, maps: str, things: int) -> None:
+    """A map whose numbers are the labels: grass on the right, and what is no stuff on the left."""
+    pixels = np.full((HEIGHT, WIDTH), things, dtype=np.uint8)
+    pixels[:, 32:] = 124
+    indexed = Image.fromarray(pixels).convert("P")
+    (folder / maps).mkdir(parents=True)
+    indexed.save(folder / maps / "000000000139.png")
+    (folder / "labels.txt").write_text("0: unlabeled\n1: person\n124: grass\n125: gravel\n182: wood\n")
+    picture(folder / "val2017" / "000000000139.jpg")
+
+
+@pytest.mark.parametrize(("maps", "things"), [("stuff_val2017_pixelmaps", 0), ("val2017", 183)])
+def test_pixel_maps_are_the_labels_themselves(tmp_path: Path, maps: str, things: int) -> None:
+    write_pixelmap(tmp_path, maps, things)
+    (grass,) = open_source("COCO_Stuff", tmp_path)
+    assert (grass.id, grass.category, grass.box) == ("COCO_Stuff/139.124", "grass", Box(32, 0, 64, 48))
+
+
+def test_pixel_maps_of_one_split_are_chosen_by_their_folders_name(tmp_path: Path) -> None:
+    for part in ("train2017", "val2017"):
+        write_pixelmap(tmp_path, f"stuff_{part}_pixelmaps", 183)
+    with pytest.raises(ValueError, match="could be meant; name the file, or say which by a split"):
+        open_source("COCO_Stuff", tmp_path)
+    assert len(list(open_source("COCO_Stuff", tmp_path, split="val2017"))) == 1
 
 
 def test_names_of_stuff_are_words() -> None:

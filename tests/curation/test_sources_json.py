@@ -72,6 +72,11 @@ def test_what_is_no_json_is_refused(tmp_path: Path, text: str, problem: str) -> 
         values(written(tmp_path, text))
 
 
+def test_a_file_in_latin_1_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"file\.json is not the JSON .*: a value is not in UTF-8 at byte 1"):
+        values(written(tmp_path, '["dög"]'.encode("latin-1")))
+
+
 def test_a_malformed_file_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_entries, "_LONGEST", 64)
     with pytest.raises(ValueError, match="a value is malformed or does not end at byte 1"):

@@ -43,6 +43,22 @@ def test_the_split_of_the_refs_is_chosen(tmp_path: Path) -> None:
         open_source("refcoco+", tmp_path, split="testA")
 
 
+def test_the_split_test_is_both_of_them(tmp_path: Path) -> None:
+    write_refcoco(tmp_path, refs="refs(unc).p")
+    entries = [refs_entry(49, 285, "a dog", split="testA"), refs_entry(50, 285, "a boat", split="testB")]
+    (tmp_path / "refs(unc).p").write_bytes(pickle.dumps([*entries, refs_entry(51, 7, "brown dog", split="val")]))
+    assert [region.caption for region in open_source("refcoco+", tmp_path, split="test")] == ["a dog", "a boat"]
+    assert [region.caption for region in open_source("refcoco+", tmp_path, split="testB")] == ["a boat"]
+
+
+def test_the_split_of_the_refs_is_none_of_cocos_files(tmp_path: Path) -> None:
+    write_refcoco(tmp_path, refs="refs(unc).p")
+    (tmp_path / "instances.json").rename(tmp_path / "instances_train2014.json")
+    write_json(tmp_path / "instances_val2014.json", {})
+    with pytest.raises(ValueError, match=r"instances_train2014\.json and .*instances_val2014\.json could be meant"):
+        open_source("refcoco+", tmp_path, split="val")  # all images of RefCOCO are of train2014
+
+
 def test_the_split_without_shared_images_is_preferred(tmp_path: Path) -> None:
     write_refcoco(tmp_path)
     (tmp_path / "refs(google).p").write_bytes(pickle.dumps([]))
@@ -102,6 +118,11 @@ def test_plain_data_is_read_as_pickle_reads_it(tmp_path: Path, protocol: int) ->
 def test_bytes_of_python_2_are_text(tmp_path: Path) -> None:
     (tmp_path / "file.p").write_bytes(b"(lp0\nS'dog'\np1\naU\x03\xc3\xa9!a.")
     assert load_plain(tmp_path / "file.p") == ["dog", "é!"]
+
+
+def test_bytes_of_python_2_that_are_no_utf_8_are_latin_1(tmp_path: Path) -> None:
+    (tmp_path / "file.p").write_bytes(b"\x80\x02]q\x00(U\x05caf\xe9!X\x03\x00\x00\x00\xe2\x82\xace.")
+    assert load_plain(tmp_path / "file.p") == ["café!", "€"]
 
 
 @pytest.mark.parametrize("protocol", range(6))

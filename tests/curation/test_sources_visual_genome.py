@@ -23,6 +23,37 @@ def test_objects_have_facts_and_captions(tmp_path: Path) -> None:
     assert (horse.facts, horse.caption) == ((Fact("horse", "under", "man"),), None)  # said of the merged object 15
 
 
+def test_older_versions_call_things_otherwise(tmp_path: Path) -> None:
+    write_visual_genome(tmp_path)
+    man = {"id": 11, "names": ["man"], "x": 10, "y": 4, "w": 20, "h": 30}  # 1.0: no synsets, `id` everywhere
+    horse = {"id": 12, "name": "Horse", "x": 8, "y": 20, "w": 40, "h": 26}
+    write_json(tmp_path / "objects.json", [{"id": 1, "objects": [man, horse]}])
+    riding = {
+        "id": 1,
+        "predicate": "riding",
+        "subject": {"id": 11, "name": "man"},
+        "object": {"id": 12, "name": "horse"},
+    }
+    write_json(tmp_path / "relationships.json", [{"id": 1, "relationships": [riding]}])
+    phrase = {"id": 1, "image": 1, "phrase": "a man on a horse", "x": 10, "y": 4, "width": 22, "height": 30}
+    write_json(tmp_path / "region_descriptions.json", [{"id": 1, "regions": [phrase]}])
+    data = json.loads((tmp_path / "image_data.json").read_text())
+    write_json(tmp_path / "image_data.json", [{"id": entry.pop("image_id"), **entry} for entry in data])
+    first, second = open_source("VisualGenome", tmp_path)
+    assert (first.id, first.image, first.image_id) == ("VisualGenome/11", "VG_100K_2/1.jpg", "COCO/547168")
+    assert (first.facts, first.caption) == ((Fact("man", "riding", "horse"),), "a man on a horse")
+    assert (second.id, second.category) == ("VisualGenome/12", "horse")
+
+
+def test_relationships_of_a_merged_object_are_those_of_each(tmp_path: Path) -> None:
+    write_visual_genome(tmp_path)
+    subject = {"object_id": 1058534, "merged_object_ids": [11, 11], "names": ["man"]}  # 1.4 beside older objects
+    value = {"relationship_id": 1, "predicate": "ON", "subject": subject, "object": {"object_id": 12, "name": "horse"}}
+    write_json(tmp_path / "relationships.json", [{"image_id": 1, "relationships": [value]}])
+    man, *_ = open_source("VisualGenome", tmp_path)
+    assert man.facts == (Fact("man", "on", "horse"),)
+
+
 def test_boxes_that_leave_the_image_are_clipped_or_counted(tmp_path: Path) -> None:
     source = open_source("VisualGenome", write_visual_genome(tmp_path))
     *_, cup = source

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from virtue.curation.sources.json_entries import lists
-from virtue.curation.sources.label_maps import Part, parts, read_labels
+from virtue.curation.sources.label_maps import Part, parts, pixels_of, read_labels
 from virtue.curation.sources.source import MIN_SHARE, Annotation, Contents, Picture, Source, is_number, plain_words
+from virtue.curation.sources.text_files import lines_of
 from virtue.images import ImageError, load_image
 from virtue.masks import from_polygons
 
@@ -67,6 +67,8 @@ class SceneParsing(Source):
     ) -> None:
         super().__init__(name, images, min_share=min_share)
         self._names = dict(_classes(Path(classes)))
+        if not self._names:
+            raise ValueError(f"{classes} is not the table of classes: no line begins with an index.")
         self._places = dict(_places(Path(places))) if places else {}
         found = sorted(Path(maps).rglob("ADE_*.png"))
         self._maps = [file for file in found if split in (None, file.parent.name)]
@@ -92,17 +94,9 @@ class SceneParsing(Source):
         return Contents(f"{file.parent.name}/{file.stem}.jpg", size, things, self._places.get(file.stem, ()))
 
     def _annotation(self, stem: str, part: Part, numbers: NDArray[np.int64]) -> Annotation:
-        mask = partial(np.equal, numbers, part.number)
+        mask = partial(pixels_of, numbers, part.number)
         # A part is called by its place in the map, which stays when others are left out.
         return Annotation(f"{stem}/{part.number}", part.box, self._names.get(part.label, ""), mask=mask)
-
-
-@dataclass(frozen=True, eq=False)
-class _Photograph:
-    """A photograph of the full set: the folder of its files, and what is annotated."""
-
-    folder: Path
-    annotation: Mapping[str, Any]
 
 
 class Ade20kFull(Source):
@@ -150,9 +144,8 @@ class Ade20kFull(Source):
         if annotation is None:
             self.leave_out(BROKEN_JSON)
             return Contents("", None, ())
-        photograph = _Photograph(file.parent, annotation)
         objects = [value for value in lists(annotation.get("object")) if isinstance(value, dict)]
-        things = [_thing(file.stem, value, photograph) for value in objects]
+        things = [_thing(file, value) for value in objects]
         self.leave_out(PARTS, sum(not thing.is_region for thing in things))
         beside = file.parent.relative_to(self._folder) / str(annotation.get("filename") or f"{file.stem}.jpg")
         return Contents(beside.as_posix(), _size(annotation), things, _place(annotation))
@@ -160,7 +153,7 @@ class Ade20kFull(Source):
 
 def _classes(file: Path) -> Iterator[tuple[int, str]]:
     """Index and first name of each class of a table with a header, tabs between its columns."""
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in lines_of(file):
         columns = line.split("\t")
         if columns[0].strip().isdecimal():
             if len(columns) < 2:
@@ -170,8 +163,8 @@ def _classes(file: Path) -> Iterator[tuple[int, str]]:
 
 def _places(file: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Image and place of each line, as in "ADE_val_00000003 access_road"."""
-    for line in file.read_text(encoding="utf-8").splitlines():
-        stem, _, place = line.strip().partition(" ")
+    for line in lines_of(file):
+        stem, _, place = line.partition(" ")
         if place.strip() not in _NO_PLACES:
             yield stem, (plain_words(place),)
 
@@ -204,28 +197,27 @@ def _place(annotation: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for word in words if word))
 
 
-def _thing(stem: str, value: Mapping[str, Any], photograph: _Photograph) -> Annotation:
+def _thing(file: Path, value: Mapping[str, Any]) -> Annotation:
     corners, relations = _polygon(value.get("polygon")), value.get("parts")
     # What is part of nothing has an empty list there, and what is has a number.
     part_of = relations.get("ispartof") if isinstance(relations, dict) else []
     return Annotation(
-        id=f"{stem}/{value.get('id')}",
+        id=f"{file.stem}/{value.get('id')}",
         box=(min(corners[::2]), min(corners[1::2]), max(corners[::2]), max(corners[1::2])) if corners else None,
         category=_first(str(value.get("name") or "")),
-        mask=partial(_mask, str(value.get("instance_mask") or ""), corners, photograph),
+        mask=partial(_mask, str(value.get("instance_mask") or ""), corners, file.parent),
         is_region=part_of in ([], None, ""),
         tight=True,
     )
 
 
-def _mask(path: str, corners: list[float], photograph: _Photograph) -> NDArray[np.bool_] | None:
+def _mask(path: str, corners: list[float], folder: Path, size: tuple[int, int]) -> NDArray[np.bool_] | None:
     """The visible pixels of an instance, bool (H, W); the polygon where no PNG of it can be read."""
     names = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     try:
-        visible: NDArray[np.bool_] = np.asarray(load_image(photograph.folder.joinpath(*names)).convert("L")) == _VISIBLE
+        visible: NDArray[np.bool_] = np.asarray(load_image(folder.joinpath(*names)).convert("L")) == _VISIBLE
     except ImageError:
-        size = _size(photograph.annotation)
-        return from_polygons([corners], *size) if size and len(corners) >= 6 else None
+        return from_polygons([corners], *size) if len(corners) >= 6 else None
     return visible
 
 

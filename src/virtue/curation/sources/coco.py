@@ -36,6 +36,8 @@ from virtue.curation.sources.source import (
 )
 from virtue.masks import from_polygons, from_rle
 
+LOST = "of no image of their file"
+
 _COCO_NAME = re.compile(r"(?:COCO_(?:train|val|test)\d{4}_)?(\d{12})\.jpg")
 
 
@@ -51,6 +53,7 @@ class CocoFile:
         images: The images by id.
         categories: Names of the categories by id.
         annotations: Where the annotations of each image are.
+        lost: How many annotations are of no image of the file.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -61,6 +64,7 @@ class CocoFile:
         self.images: dict[Hashable, dict[str, Any]] = {}
         self.categories: dict[Hashable, str] = {}
         self.annotations = EntriesByGroup(file)
+        self.lost = 0
         for entry in entries(file):
             if isinstance(entry.value, dict):
                 self._take(entry)
@@ -71,20 +75,22 @@ class CocoFile:
         ):
             if not part:
                 raise ValueError(f'{file} has no "{name}": a COCO file has images, annotations and categories.')
+        self.lost += sum(self.annotations.count(key) for key in self.annotations.groups() if key not in self.images)
 
     def _take(self, entry: Entry) -> None:
-        value = entry.value
-        if entry.key == "images" and as_id(value.get("id")) is not None and isinstance(value.get("file_name"), str):
-            self.images[value["id"]] = {key: value.get(key) for key in ("file_name", "width", "height", "place")}
-        elif entry.key == "categories" and as_id(value.get("id")) is not None:
-            self.categories[value["id"]] = str(value.get("name") or "")
-        elif entry.key == "annotations" and as_id(value.get("image_id")) is not None:
-            self.annotations.add(value["image_id"], entry)
+        value, own = entry.value, as_id(entry.value.get("id"))
+        if entry.key == "images" and own is not None and isinstance(value.get("file_name"), str):
+            self.images[own] = {key: value.get(key) for key in ("file_name", "width", "height", "place")}
+        elif entry.key == "categories" and own is not None:
+            self.categories[own] = str(value.get("name") or "")
+        elif entry.key == "annotations" and (image := as_id(value.get("image_id"))) is not None:
+            self.annotations.add(image, entry)
+        elif entry.key == "annotations":
+            self.lost += 1
 
     def size(self, image: Hashable) -> tuple[int, int] | None:
-        """Width and height of an image, None where the file does not say."""
-        width, height = self.images[image]["width"], self.images[image]["height"]
-        return (width, height) if isinstance(width, int) and isinstance(height, int) else None
+        """Width and height of an image, None where the file does not say: its image file does then."""
+        return size_of(self.images[image])
 
 
 class Captions:
@@ -141,6 +147,7 @@ class Coco(Source):
 
     def pictures(self) -> Sequence[Picture]:
         """All images with annotations, in the file's order of images; see `Source.pictures`."""
+        self.leave_out(LOST, self._coco.lost)
         with_annotations = (key for key in self._coco.images if key in self._coco.annotations)
         return [Picture(photograph(self.name, self._coco.images[key]["file_name"]), key) for key in with_annotations]
 
@@ -153,7 +160,7 @@ class Coco(Source):
         return Contents(
             image["file_name"],
             size,
-            list(read_annotations(values, self._coco, size)),
+            list(read_annotations(values, self._coco)),
             (*scene, *self._captions.of(picture.key)),
         )
 
@@ -198,26 +205,33 @@ def photograph(name: str, file_name: str) -> str:
     return f"COCO/{int(found[1])}" if found else f"{name}/{file_name}"
 
 
-def read_annotations(values: Sequence[Any], coco: CocoFile, size: tuple[int, int] | None) -> Iterator[Annotation]:
+def read_annotations(values: Sequence[Any], coco: CocoFile) -> Iterator[Annotation]:
     """The annotations of one image, out of what a COCO file says.
 
     Args:
         values: The file's annotations of this image.
         coco: The file, which knows the categories.
-        size: Width and height that polygons have to fit, None where the file does not say: they are not read then.
     """
     names = {as_id(value.get("id")): _category(value, coco) for value in values}
     for value in values:
         caption = value.get("caption")
         yield Annotation(
-            id=str(value.get("id")),
+            id=str(as_id(value.get("id"))),
             box=xywh(value.get("bbox")),
             category=_category(value, coco),
             crowd=bool(value.get("iscrowd")),
-            mask=partial(read_mask, value["segmentation"], size) if value.get("segmentation") else None,
+            mask=partial(read_mask, value["segmentation"]) if value.get("segmentation") else None,
             caption=caption.strip() if isinstance(caption, str) and caption.strip() else None,
             facts=tuple(_facts(value, coco, names)),
         )
+
+
+def size_of(entry: Mapping[str, Any]) -> tuple[int, int] | None:
+    """`width` and `height` of an image's entry, None where it lacks one: numbers of pixels, 640.0 too."""
+    width, height = entry.get("width"), entry.get("height")
+    if is_number(width) and is_number(height) and width % 1 == height % 1 == 0:
+        return int(width), int(height)
+    return None
 
 
 def xywh(value: object) -> list[Any] | None:
@@ -225,8 +239,8 @@ def xywh(value: object) -> list[Any] | None:
     return xyxy(*value) if isinstance(value, list) and len(value) == 4 else None
 
 
-def read_mask(value: object, size: tuple[int, int] | None) -> NDArray[np.bool_] | None:
-    """A mask out of run lengths or polygons, bool (H, W); None where polygons have no size to fit.
+def read_mask(value: object, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """A mask out of run lengths or polygons, bool (H, W).
 
     Args:
         value: What COCO calls the segmentation.
@@ -237,7 +251,7 @@ def read_mask(value: object, size: tuple[int, int] | None) -> NDArray[np.bool_] 
     """
     if isinstance(value, Mapping):
         return from_rle(value)
-    return from_polygons([part for part in lists(value) if _is_polygon(part)], *size) if size else None
+    return from_polygons([part for part in lists(value) if _is_polygon(part)], *size)
 
 
 def _is_polygon(part: object) -> bool:

@@ -1,13 +1,21 @@
-"""Finds the images that annotations name, wherever a set was unpacked to, and never outside the folder of images."""
+"""Finds the images that annotations name, wherever a set was unpacked to, and never outside the folder of images.
+
+A disk that is not mounted looks like a folder without images. So that not all of a set is given up for it one by one,
+`check_folder` and `check_images` refuse a folder that is gone or empty, or where none of the first images is.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
 from virtue.images import ImageError, image_size
+
+FIRST = 100
+"""Images of a source that are missing one and all before its folder is taken to be the wrong one. Of a set of which a
+twentieth was unpacked, one of as many is there."""
 
 MISSING_IMAGE, BROKEN_IMAGE = "with a missing image", "with a broken image"
 
@@ -25,6 +33,10 @@ class ImageFiles:
     Args:
         root: The folder of images.
 
+    Attributes:
+        found: How many images were found.
+        missing: How many were not.
+
     Raises:
         FileNotFoundError: If there is no such folder.
     """
@@ -33,6 +45,8 @@ class ImageFiles:
         if not Path(root).is_dir():
             raise FileNotFoundError(f"There is no folder of images {root}.")
         self._root = Path(root)
+        self.found = self.missing = 0
+        self._last = ""  # of the missing
 
     def find(self, path: str) -> tuple[str, tuple[int, int]] | str:
         """Path relative to the folder of images with forward slashes, and width and height in pixels.
@@ -42,15 +56,33 @@ class ImageFiles:
 
         Returns:
             Both, or `MISSING_IMAGE` or `BROKEN_IMAGE`.
+
+        Raises:
+            FileNotFoundError: If the folder is gone or empty, or none of the first `FIRST` images is in it.
         """
         for candidate in self._candidates(path):
             file = self._root / candidate
             if _is_file(file):
+                self.found += 1
                 try:
                     return candidate, image_size(file)
                 except ImageError:
                     return BROKEN_IMAGE
+        self.missing += 1
+        check_folder(self._root)
+        if not self.found and self.missing >= FIRST:
+            raise _none_of(self.missing, self._root, path)
+        self._last = path
         return MISSING_IMAGE
+
+    def check(self) -> None:
+        """Refuses a folder in which none of the images was that were looked for, however few.
+
+        Raises:
+            FileNotFoundError: If that is so.
+        """
+        if self.missing and not self.found:
+            raise _none_of(self.missing, self._root, self._last)
 
     @cached_property
     def _folders(self) -> list[str]:
@@ -69,6 +101,52 @@ class ImageFiles:
             for spelling in (name, newer[1]) if newer else (name,):
                 for folder in self._folders:
                     yield "/".join([folder, *folders, spelling] if folder else [*folders, spelling])
+
+
+def check_folder(folder: str | Path) -> None:
+    """Refuses a folder of images that is gone or empty.
+
+    Args:
+        folder: Where a source's images are.
+
+    Raises:
+        FileNotFoundError: If it is.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise FileNotFoundError(f"There is no folder of images {folder}. {_MOUNTED}")
+    if next(path.iterdir(), None) is None:
+        raise FileNotFoundError(f"The folder of images {folder} is empty. {_MOUNTED}")
+
+
+def check_images(folder: str | Path, images: Iterable[str]) -> None:
+    """Refuses a folder of images where none of the first images of a source is.
+
+    Args:
+        folder: Where the source's images are.
+        images: Paths in it that were found before, of which the first `FIRST` different ones are looked for.
+
+    Raises:
+        FileNotFoundError: If none is there, or the folder is gone or empty.
+    """
+    check_folder(folder)
+    looked: dict[str, None] = {}
+    for image in images:
+        if _is_file(Path(folder) / image):
+            return
+        looked[image] = None
+        if len(looked) == FIRST:
+            break
+    if looked:
+        raise _none_of(len(looked), Path(folder), next(iter(looked)))
+
+
+_MOUNTED = "Is its disk mounted? Nothing was dropped."
+
+
+def _none_of(count: int, folder: Path, one: str) -> FileNotFoundError:
+    what = f"The image {one} is not" if count == 1 else f"None of the first {count} images, such as {one}, is"
+    return FileNotFoundError(f"{what} in {folder}: name the folder that they are in. {_MOUNTED}")
 
 
 def _is_file(file: Path) -> bool:

@@ -89,6 +89,10 @@ class EntriesByGroup:
         """Whether a group has entries."""
         return group in self._places
 
+    def count(self, group: Hashable) -> int:
+        """How many entries a group has."""
+        return len(self._places.get(group, ())) // 2
+
     def groups(self) -> list[Hashable]:
         """The groups, in the order in which they came."""
         return list(self._places)
@@ -129,7 +133,9 @@ def lists(value: object) -> Sequence[Any]:
 
 
 def as_id(value: object) -> int | str | None:
-    """A number or text that names something; None for anything else, which may not even have a hash."""
+    """A number or text that names something, 7.0 as 7; None for anything else, which may not even have a hash."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     return value if isinstance(value, int | str) and not isinstance(value, bool) else None
 
 
@@ -206,8 +212,13 @@ class _Scanner:
             if self._text[end : end + 1] in _AFTER or not self._read_on():
                 break
         raw, start = self._text[self._at : end], self._before + self._at
+        if not raw.isascii():
+            try:
+                value = json.loads(raw.encode("latin-1"))
+            except UnicodeDecodeError:
+                raise self.error("a value is not in UTF-8") from None
         self._at = end
-        return Entry(key, value if raw.isascii() else json.loads(raw.encode("latin-1")), start, len(raw))
+        return Entry(key, value, start, len(raw))
 
     def _read_on(self) -> bool:
         """Reads more text, as much as the window holds: a long value is tried again a few times only."""

@@ -78,9 +78,15 @@ def parts(labels: NDArray[Any], but: tuple[int, ...] = ()) -> tuple[NDArray[np.i
     return joined, [_part(label, number, ends[number]) for label, number in found if label not in but]
 
 
+def pixels_of(labels: NDArray[Any], label: int, _size: tuple[int, int] = (0, 0)) -> NDArray[np.bool_]:
+    """All pixels of a label, bool (H, W); a map has a size of its own, so that of the image changes nothing."""
+    found: NDArray[np.bool_] = labels == label
+    return found
+
+
 def label_box(labels: NDArray[Any], label: int) -> tuple[float, float, float, float]:
     """The box around all pixels of a label, XYXY."""
-    return bounding_box(labels == label)
+    return bounding_box(pixels_of(labels, label))
 
 
 def _bounds(first: int, shape: tuple[int, ...]) -> list[int]:

@@ -219,9 +219,8 @@ def _found(layout: Layout, given: list[Path], split: str | None) -> tuple[Mappin
     """The files of a layout by role, and those that are missing."""
     found: dict[str, Path] = {}
     missing = []
-    named = None if layout.takes_split else split
     for file in layout.files:
-        path = _find(file, given, named, next(iter(found.values()), None))
+        path = _find(file, given, split, next(iter(found.values()), None), takes_split=layout.takes_split)
         if path is not None and path not in found.values():
             found[file.role] = path
         elif file.required:
@@ -229,7 +228,9 @@ def _found(layout: Layout, given: list[Path], split: str | None) -> tuple[Mappin
     return found, missing
 
 
-def _find(file: SourceFile, given: list[Path], split: str | None, main: Path | None) -> Path | None:
+def _find(
+    file: SourceFile, given: list[Path], split: str | None, main: Path | None, *, takes_split: bool
+) -> Path | None:
     """One file: a given one if it has such a name, else one beside the given ones or in a given folder.
 
     Raises:
@@ -240,7 +241,7 @@ def _find(file: SourceFile, given: list[Path], split: str | None, main: Path | N
     for places in (here, list(_listed(folders))):
         for pattern in file.patterns:
             matches = list(_matching(pattern, places, folders if places is not here else ()))
-            matches = [path for path in matches if split is None or path.is_dir() or split in path.name]
+            matches = matches if split is None else _of_split(matches, split, takes_split)
             if len(matches) > 1 and main is not None:  # the one of the same part as the main file
                 matches = [path for path in matches if _ending(path) == _ending(main)] or matches
             if len(matches) > 1:
@@ -248,6 +249,13 @@ def _find(file: SourceFile, given: list[Path], split: str | None, main: Path | N
             if matches:
                 return matches[0]
     return None
+
+
+def _of_split(paths: list[Path], split: str, takes_split: bool) -> list[Path]:
+    """Those of a split. One that the source takes itself is no part of files' names, but may be one of a folder's."""
+    if takes_split:  # as in `stuff_val2017_pixelmaps`
+        return [path for path in paths if path.is_dir() and split in path.name] or paths
+    return [path for path in paths if path.is_dir() or split in path.name]
 
 
 def _listed(folders: list[Path]) -> Iterator[Path]:

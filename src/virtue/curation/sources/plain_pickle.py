@@ -31,7 +31,7 @@ _MEMO = ("PUT", "BINPUT", "LONG_BINPUT")
 def load_plain(file: str | Path) -> Any:
     """What a pickle holds.
 
-    Text written by Python 2 as bytes is read as UTF-8.
+    Text written by Python 2 as bytes is read as UTF-8, or, where some of it is not, all of it as Latin-1.
 
     Args:
         file: The pickle.
@@ -46,7 +46,10 @@ def load_plain(file: str | Path) -> Any:
     data = path.read_bytes()
     _check(data, path)
     try:
-        return _PlainUnpickler(io.BytesIO(data), encoding="utf-8", errors="replace").load()
+        try:
+            return _PlainUnpickler(io.BytesIO(data), encoding="utf-8").load()
+        except UnicodeDecodeError:
+            return _PlainUnpickler(io.BytesIO(data), encoding="latin-1").load()
     except (pickle.UnpicklingError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError) as error:
         raise ValueError(f"{path} is a damaged pickle: {error}.") from error
     except (MemoryError, RecursionError, AttributeError) as error:

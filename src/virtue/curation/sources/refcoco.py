@@ -2,7 +2,8 @@
 
 `refs(unc).p` (RefCOCO+) or `refs(umd).p` (RefCOCOg) is a pickle of a list of `{"ref_id", "ann_id", "image_id",
 "category_id", "split", "sentences": [{"sent", "raw", "tokens", "sent_id"}]}`, beside COCO's `instances.json`, which has
-the boxes, the polygons and the categories. A pickle is a program, so it is read by `plain_pickle`.
+the boxes, the polygons and the categories. A pickle is a program, so it is read by `plain_pickle`. A ref's `file_name`
+is that of no file, since the annotation's id stands behind it; `instances.json` has the image's own.
 
 Of an object's sentences the caption is the one with the most words, since a caption has to say object, relation and
 scene; the first one where there are several.
@@ -22,6 +23,8 @@ from virtue.curation.sources.source import MIN_SHARE, Contents, Picture, Source
 
 NO_ANNOTATION = "that refer to no annotation"
 
+_TESTS = ("testA", "testB")  # of people, and of other things
+
 
 class RefCoco(Source):
     """Objects with referring expressions.
@@ -32,7 +35,7 @@ class RefCoco(Source):
         refs: The pickle.
         instances: COCO's annotations beside it.
         captions: Captions of whole images (`captions_train2014.json`), or None.
-        split: Only the refs of this split, such as "val"; None for all.
+        split: Only the refs of this split, such as "val"; "test" stands for testA and testB; None for all.
         min_share: As `Source`.
 
     Raises:
@@ -70,7 +73,7 @@ class RefCoco(Source):
         size = self._coco.size(picture.key)
         things = [
             replace(thing, caption=sentences.get(thing.id) or None, is_region=thing.id in sentences)
-            for thing in read_annotations(self._coco.annotations.of(picture.key), self._coco, size)
+            for thing in read_annotations(self._coco.annotations.of(picture.key), self._coco)
         ]
         self.leave_out(NO_ANNOTATION, len(sentences.keys() - {thing.id for thing in things}))
         return Contents(image["file_name"], size, things, self._captions.of(picture.key))
@@ -81,18 +84,24 @@ def _sentences(refs: str | Path, split: str | None) -> dict[Hashable, dict[str, 
     entries = load_plain(refs)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError(f"{refs} is not a list of refs as RefCOCO+ and RefCOCOg have it.")
-    splits = sorted({entry["split"] for entry in entries if isinstance(entry.get("split"), str)})
-    if split is not None and split not in splits:
+    splits = sorted({_text(entry, "split") for entry in entries} - {""})
+    wanted = {own for own in splits if split in (None, own) or (split == "test" and own in _TESTS)}
+    if split is not None and not wanted:
         raise ValueError(f"{refs} has no split {split!r}; it has {', '.join(splits)}.")
     found: dict[Hashable, dict[str, list[str]]] = {}
     for entry in entries:
-        if split in (None, entry.get("split")):
+        if split is None or _text(entry, "split") in wanted:
             said = found.setdefault(_number(entry, "image_id", refs), {})
             said.setdefault(str(_number(entry, "ann_id", refs)), []).extend(_texts(entry))
     return {
         image: {thing: max(texts, key=lambda text: len(text.split()), default="") for thing, texts in things.items()}
         for image, things in found.items()
     }
+
+
+def _text(entry: Mapping[str, Any], field: str) -> str:
+    value = entry.get(field)
+    return value if isinstance(value, str) else ""
 
 
 def _texts(entry: Mapping[str, Any]) -> list[str]:

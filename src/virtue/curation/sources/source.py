@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,8 @@ _FARTHEST = 1e9  # pixels: what is farther away is no coordinate
 _LEAST_LEFT = 0.5  # of a box, when it is clipped
 _NO_WORDS = ("", "-", "unknown", "unlabeled", "unlabelled", "other", "misc")
 
-MaskReader = Callable[[], "NDArray[np.bool_] | None"]
+MaskReader = Callable[[tuple[int, int]], "NDArray[np.bool_] | None"]
+"""Reads a mask, bool (H, W), of an image of this width and height."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Annotation:
         box: Four numbers XYXY, or whatever stands in their place.
         category: What it is; "" where that is not said.
         crowd: Whether it is several things at once.
-        mask: Reads the mask, bool (H, W); None where the source has none. May raise ValueError.
+        mask: Reads the mask; None where the source has none. May raise ValueError.
         caption: A caption of this thing.
         facts: How it stands to others.
         is_region: Whether it may be a region, not only one of the others.
@@ -173,8 +174,13 @@ class Source(ABC):
 
         Args:
             picture: One of `pictures()`.
+
+        Raises:
+            FileNotFoundError: If the folder of images is gone or empty, or holds none of the first images.
         """
         contents = self.contents(picture)
+        if not contents.file and not contents.annotations:  # counted already
+            return []
         found = self._images.find(contents.file)
         if isinstance(found, tuple) and contents.size not in (None, found[1]):
             found = OTHER_SIZE
@@ -187,6 +193,14 @@ class Source(ABC):
             for annotation, box in looked.things
             if annotation.is_region and self._is_fit(annotation, box, looked.size)
         ]
+
+    def check_images(self) -> None:
+        """Refuses a folder of images that held none of those that were looked for, however few.
+
+        Raises:
+            FileNotFoundError: If that is so.
+        """
+        self._images.check()
 
     def leave_out(self, reason: str, count: int = 1) -> None:
         """Counts annotations that are no regions.
@@ -255,7 +269,7 @@ class Source(ABC):
         if annotation.mask is None:
             return None
         try:
-            mask = annotation.mask()
+            mask = annotation.mask(size)
         except ValueError:
             mask = None
         if mask is None or mask.shape != size[::-1] or not mask.any():
@@ -315,6 +329,6 @@ def _listed(numbers: object) -> list[Any]:
     return list(numbers) if isinstance(numbers, list | tuple) else []
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether a value can be a coordinate: a number that is finite and not absurdly large."""
     return not isinstance(value, bool) and isinstance(value, int | float) and -_FARTHEST < value < _FARTHEST  # no NaN

@@ -3,7 +3,8 @@
 Four files, each an array with one entry for each image: `objects.json` (boxes and names), `image_data.json` (sizes, and
 which photographs are COCO's), `relationships.json` ("man", "riding", "horse") and `region_descriptions.json` (phrases
 with boxes of their own). Together they have some 2 GB. They are read through once, and an image's entries again when it
-is asked for, so memory holds one image, a note on each of the 108,000, and 16 bytes for each entry.
+is asked for, so memory holds one image, a note on each of the 108,000, and 16 bytes for each entry. Versions 1.0 to 1.4
+are read: what is `object_id` and `image_id` in one is `id` in another, and things have `names` or one `name`.
 
 An object is a region. The relationships that it is the subject of are its facts. Its caption is the phrase that names
 it and whose box fits best, where the two boxes share at least half of what they cover together. Boxes are XYXY in
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from virtue.curation.samples import Fact
-from virtue.curation.sources.coco import Captions
+from virtue.curation.sources.coco import Captions, size_of
 from virtue.curation.sources.json_entries import EntriesByGroup, as_id, entries, index_by, lists
 from virtue.curation.sources.source import MIN_SHARE, Annotation, Contents, Picture, Source, plain_words, xyxy
 
@@ -73,10 +74,9 @@ class VisualGenome(Source):
         things = _listed(self._objects, picture.key, "objects")
         facts = _facts(_listed(self._relationships, picture.key, "relationships"))
         phrases = list(_phrases(_listed(self._regions, picture.key, "regions")))
-        width, height = data.get("width"), data.get("height")
         return Contents(
             file=str(data.get("file") or f"{picture.key}.jpg"),
-            size=(width, height) if isinstance(width, int) and isinstance(height, int) else None,
+            size=size_of(data),
             annotations=[_annotation(thing, facts, phrases) for thing in things],
             scene=self._captions.of(data.get("coco_id")),
         )
@@ -87,14 +87,14 @@ class VisualGenome(Source):
 
 
 def _by_image(file: str | Path) -> EntriesByGroup:
-    """Entries by image; newer region descriptions have the image's number as `id`."""
-    return index_by(file, lambda value: value.get("image_id", value.get("id")))
+    """Entries by image."""
+    return index_by(file, lambda value: _number(value, "image_id"))
 
 
 def _data(file: str | Path) -> Iterator[tuple[int | str, dict[str, Any]]]:
     """What is kept of each image's entry; its file is named by the end of its address."""
     for entry in entries(file):
-        image = as_id(entry.value.get("image_id")) if isinstance(entry.value, dict) else None
+        image = as_id(_number(entry.value, "image_id")) if isinstance(entry.value, dict) else None
         if image is not None:
             path = "/".join(str(entry.value.get("url") or "").split("/")[-2:])
             sides = {side: entry.value.get(side) for side in ("width", "height")}
@@ -111,10 +111,9 @@ def _annotation(
     thing: Mapping[str, Any], facts: Mapping[Any, list[tuple[str, str]]], phrases: list[tuple[str, list[Any]]]
 ) -> Annotation:
     name, box = _name(thing), xyxy(thing.get("x"), thing.get("y"), thing.get("w"), thing.get("h"))
-    numbers = dict.fromkeys(map(as_id, (thing.get("object_id"), *lists(thing.get("merged_object_ids")))))
-    known = [fact for number in numbers for fact in facts.get(number, ())]
+    known = [fact for number in _numbers(thing) for fact in facts.get(number, ())]
     return Annotation(
-        id=str(thing.get("object_id")),
+        id=str(_number(thing, "object_id")),
         box=box,
         category=name,
         caption=_caption(name, box, phrases) if box and name else None,
@@ -123,14 +122,15 @@ def _annotation(
 
 
 def _facts(relationships: list[dict[str, Any]]) -> dict[Any, list[tuple[str, str]]]:
-    """Relation and other thing, by the number of the object that is the subject."""
+    """Relation and other thing, by the numbers of the object that is the subject."""
     facts: dict[Any, list[tuple[str, str]]] = {}
     for value in relationships:
         subject, other, predicate = value.get("subject"), value.get("object"), value.get("predicate")
         if isinstance(subject, dict) and isinstance(other, dict) and isinstance(predicate, str):
             relation, name = plain_words(predicate).lower(), _name(other)
             if relation and name:
-                facts.setdefault(as_id(subject.get("object_id")), []).append((relation, name))
+                for number in _numbers(subject):
+                    facts.setdefault(number, []).append((relation, name))
     return facts
 
 
@@ -161,6 +161,17 @@ def _shared(one: list[Any], two: list[Any]) -> float:
         return 0.0
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, two)]
     return float(width * height / (sum(areas) - width * height))
+
+
+def _number(value: Mapping[str, Any], field: str) -> object:
+    """What an image or an object is called by, `id` in some versions."""
+    return value.get(field, value.get("id"))
+
+
+def _numbers(thing: Mapping[str, Any]) -> list[int | str]:
+    """The number of an object, then those of the ones that were found to be the same; each once."""
+    found = map(as_id, (_number(thing, "object_id"), *lists(thing.get("merged_object_ids"))))
+    return [number for number in dict.fromkeys(found) if number is not None]
 
 
 def _name(thing: Mapping[str, Any]) -> str:
