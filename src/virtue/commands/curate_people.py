@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from virtue.curation.samples import Problem, Sample
+
+_AS_BUILT = "as the run was built"
 
 
 class Direction(StrEnum):
@@ -35,7 +39,9 @@ def review(
     token: Annotated[
         str | None, typer.Option(help="Secret that reviewers need.", envvar="VIRTUE_REVIEW_TOKEN", show_default=False)
     ] = None,
-    wordnet: Annotated[bool, typer.Option(help="Check edits with WordNet too, where it is installed.")] = True,
+    wordnet: Annotated[
+        bool | None, typer.Option(help="Check edits with WordNet too, where it is installed.", show_default=_AS_BUILT)
+    ] = None,
 ) -> None:
     """Serve the page on which people accept, reject and edit samples.
 
@@ -54,7 +60,7 @@ def review(
     seed = int(settings.get("seed", 0))
     serve(
         run, images, host=host, port=port, reviewers_share=share, seed=seed, token=token, ready=ready,
-        check=_EditCheck(wordnet, settings.get("design", "single")),
+        check=_edit_check(settings, wordnet),
     )  # fmt: skip
 
 
@@ -65,13 +71,16 @@ def label_studio(
     image_root: Annotated[
         str, typer.Option(help="What image paths start with in Label Studio; {source} stands for the source.")
     ] = "/data/local-files/?d=",
+    wordnet: Annotated[
+        bool | None, typer.Option(help="Check edits with WordNet too, where it is installed.", show_default=_AS_BUILT)
+    ] = None,
 ) -> None:
     """Exchange samples and decisions with Label Studio.
 
     `export` writes tasks, and beside them the labeling interface (XML) to paste into the project's settings. `import`
     reads the JSON that Label Studio exports, all of it or nothing; importing a file twice keeps each decision once.
     """
-    from virtue.curation.review.label_studio import export_tasks, import_decisions
+    from virtue.curation.review.label_studio import WrongAnnotationsError, export_tasks, import_decisions
     from virtue.curation.store import Curation
 
     with Curation(run) as curation:
@@ -79,9 +88,19 @@ def label_studio(
             count, interface = export_tasks(curation, file, image_root=image_root)
             typer.echo(f"Written: {count:,} tasks to {file}, the labeling interface to {interface}")
         else:
-            check = _EditCheck(True, curation.settings.get("design", "single"))
-            count = import_decisions(curation, file, check=check)
+            try:
+                count = import_decisions(curation, file, check=_edit_check(curation.settings, wordnet))
+            except WrongAnnotationsError as error:
+                for line in error.lines:
+                    typer.echo(line, err=True)
+                wrong = f"{len(error.lines):,} annotation" + ("s" if len(error.lines) > 1 else "")
+                raise ValueError(f"Nothing was read from {file}: {wrong} cannot be taken.") from error
             typer.echo(f"Read: {count:,} new decisions from {file}")
+
+
+def _edit_check(settings: Mapping[str, Any], wordnet: bool | None) -> _EditCheck:
+    """What the samples of a run passed, and so what edits have to pass."""
+    return _EditCheck(settings.get("wordnet", True) if wordnet is None else wordnet, settings.get("design", "single"))
 
 
 class _EditCheck:

@@ -85,7 +85,7 @@ class Decisions(Database):
             known = self._where("key = ?", (key,)) if key is not None else []
             if known:
                 return known[0]
-            if not self.rows("SELECT 1 FROM samples WHERE region_id = ?", (region_id,)):
+            if not self.has_sample(region_id):
                 raise ValueError(f"There is no sample {region_id!r} to decide about in {self.folder}.")
             texts = json.dumps(list(captions)) if captions is not None else None
             values = (key, region_id, reviewer, verdict, reason, texts, made or datetime.now(UTC).isoformat())
@@ -110,6 +110,19 @@ class Decisions(Database):
             raise ValueError(f"There is no decision {number} in {self.folder} to take back.")
         return found[0]
 
+    def reviewer_of(self, number: int) -> str | None:
+        """Who made a decision; None where there is none of this number."""
+        found = self.rows("SELECT reviewer FROM decisions WHERE number = ?", (number,))
+        return str(found[0][0]) if found else None
+
+    def has_decision(self, key: str) -> bool:
+        """Whether a decision was kept under a key."""
+        return bool(self.rows("SELECT 1 FROM decisions WHERE key = ?", (key,)))
+
+    def has_sample(self, region_id: str) -> bool:
+        """Whether there is a sample to decide about."""
+        return bool(self.rows("SELECT 1 FROM samples WHERE region_id = ?", (region_id,)))
+
     def decisions(self, region_id: str | None = None, *, reviewer: str | None = None) -> list[Decision]:
         """The decisions that count: of each reviewer about each sample the last one that was not taken back.
 
@@ -127,11 +140,27 @@ class Decisions(Database):
         }
         return sorted(last.values(), key=lambda decision: decision.number)
 
+    def last_decisions(self, reviewer: str, count: int) -> list[Decision]:
+        """The last of a reviewer's decisions that count, in the order in which they were made.
+
+        Args:
+            reviewer: Whose.
+            count: How many at most.
+        """
+        later = (
+            "SELECT 1 FROM decisions AS later WHERE later.region_id = decisions.region_id"
+            " AND later.reviewer = decisions.reviewer AND later.undone = 0 AND later.number > decisions.number"
+        )
+        condition = f"reviewer = ? AND undone = 0 AND NOT EXISTS ({later}) ORDER BY number DESC LIMIT ?"
+        rows = self.rows(f"SELECT {_COLUMNS} FROM decisions WHERE {condition}", (reviewer, count))
+        return [_decision(row) for row in reversed(rows)]
+
     def all_decisions(self, region_id: str | None = None, *, reviewer: str | None = None) -> list[Decision]:
         """Every decision, with those that were made again or taken back, in the order in which they were made."""
-        return self._where(
-            "(?1 IS NULL OR region_id = ?1) AND (?2 IS NULL OR reviewer = ?2)", (region_id, reviewer), "number"
-        )
+        asked = {"region_id": region_id, "reviewer": reviewer}
+        given = {column: value for column, value in asked.items() if value is not None}
+        condition = " AND ".join(f"{column} = ?" for column in given) or "TRUE"
+        return self._where(condition, tuple(given.values()))
 
     def lease(self, region_id: str, reviewer: str, seconds: float) -> None:
         """Notes that a sample is being looked at, so that the queue gives others another one for a while."""
@@ -152,8 +181,8 @@ class Decisions(Database):
             found.setdefault(region_id, set()).add(reviewer)
         return found
 
-    def _where(self, condition: str, values: Sequence[Any], order: str = "number") -> list[Decision]:
-        statement = f"SELECT {_COLUMNS} FROM decisions WHERE {condition} ORDER BY {order}"
+    def _where(self, condition: str, values: Sequence[Any]) -> list[Decision]:
+        statement = f"SELECT {_COLUMNS} FROM decisions WHERE {condition} ORDER BY number"
         return [_decision(row) for row in self.rows(statement, values)]
 
 

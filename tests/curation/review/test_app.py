@@ -4,6 +4,7 @@ import io
 import json
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from urllib.request import Request, urlopen
@@ -53,6 +54,27 @@ def curation(tmp_path):
 @pytest.fixture
 def page(curation):
     return Page(curation)
+
+
+def test_a_run_that_may_not_be_written_to_is_not_reviewed(tmp_path, monkeypatch):
+    made_run(tmp_path, 1).close()
+    monkeypatch.setattr("virtue.curation.database._may_be_written", lambda file: False)
+    with pytest.raises(ValueError, match=r"run may be read here and not written to: change its permissions"):
+        serve(tmp_path / "run", port=0)
+
+
+def test_a_run_that_cannot_be_written_to_any_more_says_so(page):
+    (name, *_) = page.curation.sample_ids()
+
+    def refuse(*args, **options):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    kept, page.curation.decide = page.curation.decide, refuse
+    answer = page.decide(name, "Ann", "accept")
+    assert answer.status_code == 503
+    assert answer.json()["detail"].endswith("run cannot be written to now: database or disk is full.")
+    page.curation.decide = kept
+    assert page.decide(name, "Ann", "accept").status_code == 200
 
 
 def test_a_dealt_sample_has_all_that_is_drawn(page):

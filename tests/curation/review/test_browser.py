@@ -1,5 +1,6 @@
 """The review page in a real browser: keys, edits, undo, reload, a server that goes away, two people at once."""
 
+import json
 import shutil
 from contextlib import contextmanager
 
@@ -193,6 +194,52 @@ def test_a_decision_outlives_a_server_that_goes_away(ann, tmp_path):
         ann.says("1 decision from before the page was closed: kept.")
         ann.progress("2 of 3 done")
     assert len(curation.all_decisions()) == 2
+    ann.driver.get_log("browser")
+
+
+def test_an_edit_that_is_refused_when_it_is_sent_again_stays_to_be_mended(ann, tmp_path):
+    curation = made_run(tmp_path, 3)
+    found = Problem("likeness", "A pup is a dog.", None)
+    waiting = "return Object.keys(localStorage).filter((name) => name.includes('.out.')).length"
+    with serving(curation) as (address, port):
+        ann.open(address, "Ann")
+        ann.until(lambda: not ann.find("#accept:disabled"))
+        ann.press("e")
+        ann.press(Keys.HOME, "pup or ", Keys.ENTER)
+    ann.press("a")
+    ann.until(lambda: "Nothing is lost" in ann.text("#trouble"))
+    ann.driver.get("about:blank")
+    with serving(curation, port=port, check=lambda new: [found] if "pup" in new.caption else []) as (address, _):
+        for _ in range(2):  # a reload loses nothing
+            ann.open(address)
+            ann.until(
+                lambda: "The edit does not pass the checks. True caption: A pup is a dog." in ann.text("#refused")
+            )
+            assert ann.text("#refused").startswith("Not kept: an edit about made/")
+            assert curation.all_decisions() == [] and ann.driver.execute_script(waiting) == 1
+        ann.find("#refused button").click()
+        ann.until(lambda: ann.text(".caption.true") == "pup or dog left of a fence on a beach")
+        assert "A pup is a dog." in ann.text("#problems")
+        ann.press("e")
+        ann.press(Keys.CONTROL + "a" + Keys.NULL, "old dog left of a fence on a beach", Keys.ENTER, "a")
+        ann.says("you edited it")
+        assert not ann.find("#refused").is_displayed() and ann.driver.execute_script(waiting) == 0
+        assert [own.captions[0] for own in curation.decisions()] == ["old dog left of a fence on a beach"]
+    ann.driver.get_log("browser")
+
+
+def test_a_refused_decision_can_be_discarded(ann, tmp_path):
+    curation = made_run(tmp_path, 2)
+    with serving(curation) as (address, _):
+        ann.open(address, "Ann")
+        decision = {"key": "k" * 16, "region": "made/99", "reviewer": "Ann", "verdict": "accept", "seen": 0}
+        put = "localStorage.setItem(`virtue.review.${arguments[0]}.out.x`, arguments[1])"
+        ann.driver.execute_script(put, curation.noted("review")["run"], json.dumps(decision))
+        ann.driver.execute_script("localStorage.setItem(`virtue.review.${arguments[0]}.out.y`, '{')", "other")
+        ann.open(address)
+        ann.until(lambda: "an acceptance about made/99. There is no sample made/99." in ann.text("#refused"))
+        (button,) = ann.driver.find_elements(By.CSS_SELECTOR, "#refused button")
+        assert button.text == "Discard it"
     ann.driver.get_log("browser")
 
 

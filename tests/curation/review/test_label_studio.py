@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from tests.curation.review.made_run import made_run
-from virtue.curation.review.label_studio import export_tasks, import_decisions
+from virtue.curation.review.label_studio import WrongAnnotationsError, export_tasks, import_decisions
 from virtue.curation.review.reasons import REASONS
 from virtue.curation.samples import Problem
 
@@ -68,8 +68,8 @@ def test_image_paths_are_quoted_and_know_their_source(tmp_path):
 
 
 def test_the_interface_names_what_tasks_and_decisions_use(curation, tmp_path):
-    count, file = export_tasks(curation, tmp_path / "tasks.json")
-    assert (count, file) == (2, tmp_path / "tasks.xml")
+    count, file = export_tasks(curation, tmp_path / "new" / "tasks.json")
+    assert (count, file) == (2, tmp_path / "new" / "tasks.xml")
     view = ET.fromstring(file.read_text())
     assert {tag.get("name") for tag in view} == {"image", "region", "true", "reason", "note", "words", None}
     assert [choice.get("value") for choice in view.find("Choices[@name='reason']")] == list(REASONS)
@@ -133,7 +133,7 @@ def test_the_annotation_that_was_changed_last_counts(curation, tmp_path):
     [
         ({"words": ["only\ntwo"]}, "10 captions were shown, and 2 lines are written"),
         ({"reason": ["ugly"]}, "A reason is one of not true"),
-        ({"words": ["same\n" * 10]}, "does not pass the checks: \"same\" is there twice"),
+        ({"words": ["same\n" * 10]}, "task 2 does not pass the checks: Line [12]: \"same\" is there twice. Line"),
     ],
 )  # fmt: skip
 def test_an_annotation_that_makes_no_sense_keeps_the_whole_file_out(curation, tmp_path, said, message):
@@ -150,6 +150,31 @@ def test_edits_pass_the_check_that_is_given(curation, tmp_path):
     one["annotations"] = [annotation(words=[one["data"]["words"].replace("cat", "pup")])]
     with pytest.raises(ValueError, match="A pup is a dog"):
         imported(curation, tmp_path, [one], check=lambda new: [Problem("likeness", "A pup is a dog.", 0)])
+
+
+def test_every_annotation_that_cannot_be_taken_is_named(curation, tmp_path):
+    one, two = exported(curation, tmp_path)
+    shown = [choice["value"] for choice in one["data"]["captions"]]
+    cat, boat = "cat left of a fence on a beach", "boat left of a fence on a beach"
+    changed = one["data"]["words"].replace("cat", "pup").replace(boat, boat.replace("beach", "shore"))
+    one["annotations"] = [annotation(1, when="2026-01-01", words=[changed]), annotation(2, when="2026-01-02")]
+    two["annotations"] = [annotation(3, when="2026-01-03", reason=["ugly"])]
+    found = [Problem("kind", "A pup is a dog.", 0), Problem("scene", "A shore is a beach.", 1)]
+    with pytest.raises(WrongAnnotationsError, match=r"2 annotations of .*export\.json cannot be taken") as error:
+        imported(curation, tmp_path, [one, two], check=lambda new: found)
+    lines = error.value.lines
+    said = f"Line {shown.index(cat) + 1}: A pup is a dog. Line {shown.index(boat) + 1}: A shore is a beach."
+    assert lines[0] == f"An edit in task 1 does not pass the checks: {said}"
+    assert lines[1].startswith("An annotation of task 2 makes no sense: A reason is one of not true")
+    assert curation.all_decisions() == []
+
+
+def test_what_was_taken_before_is_not_checked_again(curation, tmp_path):
+    one, two = exported(curation, tmp_path)
+    one["annotations"] = [annotation(1, words=[one["data"]["words"].replace("cat", "pup")])]
+    assert imported(curation, tmp_path, [one]) == 1
+    two["annotations"] = [annotation(2)]
+    assert imported(curation, tmp_path, [one, two], check=lambda new: [Problem("kind", "A pup is a dog.", 0)]) == 1
 
 
 def test_tasks_of_another_run_are_refused(curation, tmp_path):

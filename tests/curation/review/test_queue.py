@@ -1,5 +1,6 @@
 """Who sees which sample, and what an edit does to a sample."""
 
+import random
 import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ import pytest
 from tests.curation.made import region, sample
 from tests.curation.review.made_run import made_run
 from virtue.curation.review.edits import edited, problems_of
+from virtue.curation.review.outcomes import outcomes
 from virtue.curation.review.queue import Queue
 from virtue.curation.samples import Elements, Problem
 from virtue.curation.store import Curation
@@ -108,6 +110,89 @@ def test_the_rate_is_told_from_the_last_ten_minutes(curation):
         made = (now - timedelta(minutes=minutes)).isoformat()
         curation.decide(next(names), "Ann", "accept", made=made)
     assert Queue(curation).progress("Ann").per_hour == pytest.approx(30)
+
+
+def naive(curation, queue, reviewer, count):
+    """What a deal gives, told from all samples and decisions."""
+    leases, verdicts = curation.leases(), {}
+    for own in curation.decisions():
+        verdicts.setdefault(own.region_id, {})[own.reviewer] = own.verdict
+    wanted = []
+    for name in curation.sample_ids():
+        own = verdicts.get(name, {})
+        seen = {who for who, verdict in own.items() if verdict != "skip"}
+        if reviewer not in own and len((seen | leases.get(name, set())) - {reviewer}) < queue.looks(name):
+            wanted.append(name)
+    return sorted(wanted, key=lambda name: reviewer not in leases.get(name, ()))[:count]
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 1])
+def test_a_deal_and_its_counts_are_those_of_going_through_everything(tmp_path, share):
+    curation, rng = made_run(tmp_path, 12), random.Random(share)
+    queue = Queue(curation, share=share, lease=60)
+    names = curation.sample_ids()
+    for step in range(150):
+        reviewer = rng.choice(("Ann", "Ben", "Cid"))
+        expected = naive(curation, queue, reviewer, 2)
+        dealt = queue.deal(reviewer, 2)
+        assert dealt == expected
+        action, made = rng.random(), curation.all_decisions()
+        if action < 0.3 and made:
+            curation.undo(rng.choice(made).number)
+        elif action < 0.4:
+            curation.release(reviewer)
+        else:
+            name = dealt[0] if dealt and action < 0.8 else rng.choice(names)
+            verdict = rng.choice(("accept", "reject", "skip"))
+            curation.decide(name, reviewer, verdict, reason="wording" if verdict == "reject" else "")
+        if step % 10 == 0:
+            found, others = outcomes(curation), [own for own in curation.decisions() if own.verdict != "skip"]
+            seen = Counter(own.region_id for own in others)
+            done = sum(seen[name] >= queue.looks(name) and found[name].state != "disputed" for name in seen)
+            progress = queue.progress(reviewer)
+            assert (progress.done, progress.left) == (done, len(names) - done)
+            assert progress.mine == sum(own.reviewer == reviewer for own in others)
+            skipped = [own for own in curation.decisions(reviewer=reviewer) if own.verdict == "skip"]
+            assert progress.skipped == len(skipped)
+            assert queue.standing.skips(reviewer) == [own.region_id for own in skipped]
+
+
+def test_a_deal_reads_what_changed_and_nothing_else(curation, monkeypatch):
+    queue, order = Queue(curation, share=0), curation.sample_ids()
+    curation.decide(order[3], "Ben", "accept")
+    assert queue.deal("Ann") == order[:1]
+    read = []
+    whole, all_decisions = curation.sample_ids, curation.all_decisions
+    monkeypatch.setattr(curation, "sample_ids", lambda: read.append("all samples") or whole())
+    monkeypatch.setattr(
+        curation, "all_decisions", lambda name=None, **by: read.append(name) or all_decisions(name, **by)
+    )
+    for place in range(3):
+        curation.decide(order[place], "Ann", "accept")
+        queue.deal("Ann")
+        queue.progress("Ann")
+    assert read == order[:3]
+
+
+def test_samples_that_a_build_adds_are_dealt(curation):
+    queue, order = Queue(curation, share=0), curation.sample_ids()
+    assert queue.deal("Ann", 9) == order
+    added = region(77)
+    curation.add_regions([added])
+    curation.put_sample(sample(added))
+    assert sorted(queue.deal("Ann", 9)) == sorted([*order, added.id])
+    assert queue.progress("Ann").samples == len(order) + 1
+
+
+def test_the_last_decisions_of_a_reviewer_are_the_end_of_all(curation):
+    order = curation.sample_ids()
+    for name in (order[0], order[1], order[0], order[2]):
+        curation.decide(name, "Ann", "accept")
+    curation.decide(order[3], "Ben", "accept")
+    curation.undo(curation.decide(order[3], "Ann", "accept").number)
+    counted = curation.decisions(reviewer="Ann")
+    assert [own.region_id for own in counted] == [order[1], order[0], order[2]]
+    assert [curation.last_decisions("Ann", count) for count in (1, 2, 9)] == [counted[-1:], counted[-2:], counted]
 
 
 def test_no_two_of_many_at_once_get_the_same_sample(tmp_path):

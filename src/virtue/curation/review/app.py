@@ -20,7 +20,9 @@ from __future__ import annotations
 
 import math
 import secrets
+import sqlite3
 from dataclasses import asdict
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -108,6 +110,7 @@ def create_app(
     run, own_token = _identity(queue)
     app.add_middleware(Guard, token=token or own_token, run=run, is_open=token is None)
     app.add_exception_handler(RequestValidationError, _on_malformed)
+    app.add_exception_handler(sqlite3.OperationalError, partial(_on_refused_write, curation.folder))
     _add_page(app)
     _add_dealing(app, queue)
     _add_deciding(app, queue, check)
@@ -163,8 +166,7 @@ def _add_dealing(app: FastAPI, queue: Queue) -> None:
 
     @app.post("/api/hold")
     def hold(body: Hold) -> dict[str, Any]:
-        known = set(curation.sample_ids())
-        queue.hold(body.reviewer, [name for name in body.regions[:MOST] if name in known])
+        queue.hold(body.reviewer, [name for name in body.regions[:MOST] if curation.has_sample(name)])
         return {}
 
     @app.post("/api/leave")
@@ -179,7 +181,7 @@ def _add_dealing(app: FastAPI, queue: Queue) -> None:
 
     @app.get("/api/mine")
     def mine(reviewer: Name) -> dict[str, Any]:
-        last = curation.decisions(reviewer=reviewer)[-REMEMBERED:]
+        last = curation.last_decisions(reviewer, REMEMBERED)
         return {"decisions": [decision_json(decision) for decision in last]}
 
 
@@ -193,8 +195,7 @@ def _add_deciding(app: FastAPI, queue: Queue, check: Check | None) -> None:
 
     @app.post("/api/undo")
     def undo(body: Undo) -> dict[str, Any]:
-        own = {decision.number: decision for decision in curation.all_decisions(reviewer=body.reviewer)}
-        if body.number not in own:
+        if curation.reviewer_of(body.number) != body.reviewer:
             raise HTTPException(404, f"{body.reviewer} made no decision {body.number}; only one's own are taken back.")
         region = curation.undo(body.number).region_id
         queue.hold(body.reviewer, [region])
@@ -246,6 +247,11 @@ async def _on_malformed(request: Request, error: Exception) -> Response:
     found = error.errors()[0] if isinstance(error, RequestValidationError) else {}
     field = ".".join(str(part) for part in found.get("loc", ()) if part not in ("body", "query"))
     return JSONResponse({"detail": f"The request is malformed at {field or 'its start'}: {found.get('msg')}."}, 422)
+
+
+async def _on_refused_write(folder: Path, request: Request, error: Exception) -> Response:
+    """What a full disk or one that became read-only is said as; the page sends its decision again."""
+    return JSONResponse({"detail": f"The run in {folder} cannot be written to now: {error}."}, 503)
 
 
 def _identity(queue: Queue) -> tuple[str, str]:

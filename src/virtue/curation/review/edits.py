@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
 
+from virtue.curation.relations import words
 from virtue.curation.samples import KINDS, Elements, Problem, Sample
 
 MAX_LENGTH = 300
@@ -81,12 +82,12 @@ def _moved(elements: Elements, old: str, new: str) -> Elements:
     return Elements(*(" ".join(said[kind]) for kind in KINDS))
 
 
-def _owners(elements: Elements, words: Sequence[str]) -> list[str]:
+def _owners(elements: Elements, said: Sequence[str]) -> list[str]:
     """Of each word the kind of element it belongs to, "" for words between elements."""
-    owners, start, plain = [""] * len(words), 0, _plain(words)
+    owners, start, plain = [""] * len(said), 0, _plain(said)
     for kind in KINDS:
         wanted = _plain(getattr(elements, kind).split())
-        places = range(start, len(words) - len(wanted) + 1)
+        places = range(start, len(said) - len(wanted) + 1)
         found = next((place for place in places if plain[place : place + len(wanted)] == wanted), None)
         if wanted and found is not None:
             owners[found : found + len(wanted)] = [kind] * len(wanted)
@@ -94,5 +95,6 @@ def _owners(elements: Elements, words: Sequence[str]) -> list[str]:
     return owners
 
 
-def _plain(words: Sequence[str]) -> list[str]:
-    return [word.casefold().strip(".,;:!?") for word in words]
+def _plain(said: Sequence[str]) -> list[str]:
+    """Each word as it is compared, "" for an article."""
+    return [" ".join(words(word)) for word in said]

@@ -29,7 +29,7 @@ from xml.sax.saxutils import quoteattr
 from virtue.curation.decisions import Verdict
 from virtue.curation.review.edits import Check, problems_of
 from virtue.curation.review.reasons import REASONS, written
-from virtue.curation.samples import Region, Sample
+from virtue.curation.samples import Problem, Region, Sample
 from virtue.curation.store import Curation
 
 IMAGE_ROOT = "/data/local-files/?d="
@@ -42,7 +42,8 @@ def export_tasks(curation: Curation, file: str | Path, *, image_root: str = IMAG
 
     Args:
         curation: The run.
-        file: JSON file to write; one that is there is replaced when the new one is whole.
+        file: JSON file to write, its folder is made if missing; one that is there is replaced when the new one is
+            whole.
         image_root: What the images' paths start with in Label Studio, such as the address of a folder; "{source}" in it
             stands for the region's source. The default is for a folder that Label Studio serves itself.
 
@@ -55,6 +56,7 @@ def export_tasks(curation: Curation, file: str | Path, *, image_root: str = IMAG
     path = Path(file)
     if path.suffix != ".json":
         raise ValueError(f"Label Studio reads tasks from a .json file, not from {path.name}.")
+    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished, count = path.with_name(path.name + ".unfinished"), 0
     with unfinished.open("w", encoding="utf-8") as out:
         out.write("[")
@@ -100,31 +102,43 @@ def import_decisions(curation: Curation, file: str | Path, *, check: Check | Non
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no such export, of another run, or holds an annotation that makes no sense.
+        ValueError: If it is no such export.
+        WrongAnnotationsError: If it is of another run, holds annotations that make no sense, or edits that do not pass.
     """
     tasks = _read(Path(file))
-    ((last,),) = curation.rows("SELECT COALESCE(MAX(number), 0) FROM decisions")
+    wrong: list[str] = []
+    new = 0
     try:
         with curation.transaction(durable=True):
-            kept = [_decide(curation, one, annotation, check) for one, annotation in _annotations(tasks)]
+            for one, annotation in _annotations(tasks):
+                try:
+                    new += _decide(curation, one, annotation, check)
+                except ValueError as error:
+                    wrong.append(str(error))
+            if wrong:
+                raise WrongAnnotationsError(file, wrong)
     except (AttributeError, KeyError, TypeError) as error:  # a list where an object should be, and the like
         raise ValueError(f"{file} is no export of Label Studio: {type(error).__name__}, {error}.") from error
-    return len({number for number in kept if number > last})
+    return new
 
 
-def _decide(curation: Curation, one: Mapping[str, Any], annotation: Mapping[str, Any], check: Check | None) -> int:
-    """Keeps what an annotation of a task stands for; the number of the decision."""
+def _decide(curation: Curation, one: Mapping[str, Any], annotation: Mapping[str, Any], check: Check | None) -> bool:
+    """Keeps what an annotation of a task stands for; whether it was not there before."""
     sample = _sample(curation, one)
+    key = _key(sample.region.id, annotation)
+    if curation.has_decision(key):  # it passed when it was read
+        return False
     verdict, reason, captions = _said(sample, one, annotation, check)
-    return curation.decide(
+    curation.decide(
         sample.region.id,
         _reviewer(annotation.get("completed_by")),
         verdict,
         reason=reason,
         captions=captions,
-        key=_key(sample.region.id, annotation),
+        key=key,
         made=_made(annotation),
-    ).number
+    )
+    return True
 
 
 def _shuffled(sample: Sample) -> list[str]:
@@ -184,6 +198,21 @@ INTERFACE = _interface()
 # The way back
 
 
+class WrongAnnotationsError(ValueError):
+    """Annotations that keep a file out.
+
+    Attributes:
+        lines: A sentence about each, with its task.
+    """
+
+    def __init__(self, file: str | Path, lines: Sequence[str]) -> None:
+        self.lines = tuple(lines)
+        one = len(lines) == 1
+        super().__init__(
+            lines[0] if one else f"{len(lines)} annotations of {file} cannot be taken, so none was: {' '.join(lines)}"
+        )
+
+
 def _read(file: Path) -> list[Any]:
     try:
         tasks = json.loads(file.read_text(encoding="utf-8"))
@@ -231,13 +260,21 @@ def _said(sample: Sample, one: Mapping[str, Any], annotation: Mapping[str, Any],
     except ValueError as error:
         raise ValueError(f"An annotation of task {one.get('id')} makes no sense: {error}") from error
     if problems:
-        raise ValueError(f"An edit in task {one.get('id')} does not pass the checks: {problems[0].message}")
+        found = sorted((_line(problem, sample, _shown(one)), problem.message) for problem in problems)
+        named = " ".join(f"Line {line}: {message}" for line, message in found)
+        raise ValueError(f"An edit in task {one.get('id')} does not pass the checks: {named}")
     if captions:
         return "edit", "", captions
     chosen = set(said.get("true", ()))
     if sample.caption not in chosen:
         return "reject", "not true", None
     return ("accept", "", None) if len(chosen) == 1 else ("reject", "ambiguous", None)
+
+
+def _line(problem: Problem, sample: Sample, shown: Sequence[str]) -> int:
+    """The line of a task that a problem is about, from 1; the true caption's where it is about the whole sample."""
+    place = 0 if problem.where is None else problem.where + 1
+    return shown.index(sample.captions[place]) + 1
 
 
 def _values(annotation: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -15,9 +15,10 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain, islice
 from typing import Literal, get_args
 
-from virtue.curation.review.standing import Standing
+from virtue.curation.review.standing import Standing, voters
 from virtue.curation.store import Curation
 
 Mode = Literal["queue", "disputed", "skipped"]
@@ -29,6 +30,9 @@ LEASE = 600.0
 
 RATE_WINDOW = timedelta(minutes=10)
 """How far back the rate of a reviewer looks."""
+
+RATE_MOST = 1000
+"""How many decisions the rate looks at: nobody decides more in ten minutes."""
 
 RATE_LEAST = timedelta(seconds=30)
 """From what stretch of work a rate is told at all."""
@@ -75,8 +79,8 @@ class Queue:
         if not 0 <= share <= 1:
             raise ValueError(f"The share that two reviewers see lies between 0 and 1, not at {share:g}.")
         self.curation, self.share, self.seed, self.lease = curation, share, seed, lease
-        self.standing = Standing(curation)
         self._looks: dict[str, int] = {}
+        self.standing = Standing(curation, self.looks)
 
     def looks(self, region_id: str) -> int:
         """How many reviewers are to see a sample: 1 or 2."""
@@ -100,13 +104,14 @@ class Queue:
             self.standing.refresh()
             leases = self.curation.leases()
             if mode == "queue":
-                wanted = self._needed(reviewer, leases)
-            elif mode == "disputed":
-                wanted = self._disputed_for(reviewer, leases)
+                dealt = self._needed(reviewer, leases, count)
+                if len(dealt) < count:  # a build may have written more
+                    self.standing.refresh(recount=True)
+                    dealt = self._needed(reviewer, leases, count)
             else:
-                wanted = self._skipped_by(reviewer)
-            held = [name for name in wanted if reviewer in leases.get(name, ())]
-            dealt = [*held, *(name for name in wanted if reviewer not in leases.get(name, ()))][:count]
+                wanted = self._disputed_for(reviewer, leases) if mode == "disputed" else self.standing.skips(reviewer)
+                held = [name for name in wanted if reviewer in leases.get(name, ())]
+                dealt = [*held, *(name for name in wanted if reviewer not in leases.get(name, ()))][:count]
             self.hold(reviewer, dealt)
         return dealt
 
@@ -120,31 +125,30 @@ class Queue:
         """How far the review is, and the reviewer in it."""
         with self.curation.transaction():
             self.standing.refresh()
-            disputes, samples = self.standing.disputes, len(self.standing.samples)
-            seen = [(name, said) for name, said in self.standing.verdicts.items() if name not in disputes]
-            done = sum(len(_voters(said)) >= self.looks(name) for name, said in seen)
-            own = [said[reviewer] for said in self.standing.verdicts.values() if reviewer in said]
-            waiting = len(disputes)
-        skipped = own.count("skip")
+            samples, done, disputed = len(self.standing.samples), self.standing.done, len(self.standing.disputes)
+            said = self.standing.said(reviewer)
+            mine, skipped = said.total() - said["skip"], said["skip"]
         return Progress(
             samples=samples,
             done=done,
             left=samples - done,
-            disputed=waiting,
-            mine=len(own) - skipped,
+            disputed=disputed,
+            mine=mine,
             skipped=skipped,
             per_hour=self._rate(reviewer),
         )
 
-    def _needed(self, reviewer: str, leases: Mapping[str, set[str]]) -> list[str]:
-        """What the reviewer has not seen and not enough others saw or look at."""
-        wanted = []
-        for name in self.standing.samples:
-            verdicts = self.standing.verdicts.get(name, {})
-            others = (leases.get(name, set()) | _voters(verdicts)) - {reviewer}
-            if reviewer not in verdicts and len(others) < self.looks(name):
-                wanted.append(name)
-        return wanted
+    def _needed(self, reviewer: str, leases: Mapping[str, set[str]], count: int) -> list[str]:
+        """The first of what the reviewer has not seen and not enough others saw or look at, what is held before all."""
+
+        def is_free(name: str) -> bool:
+            others = (leases.get(name, set()) | voters(self.standing.verdicts.get(name, {}))) - {reviewer}
+            return len(others) < self.looks(name)
+
+        leased = self.standing.in_order(name for name, who in leases.items() if reviewer in who)
+        held = [name for name in leased if self.standing.is_needed(name, reviewer) and is_free(name)]
+        others = (name for name in self.standing.needed(reviewer) if name not in held and is_free(name))
+        return list(islice(chain(held, others), count))
 
     def _disputed_for(self, reviewer: str, leases: Mapping[str, set[str]]) -> list[str]:
         """What is disputed, the longest first, and nobody else looks at; others' disputes come before one's own."""
@@ -152,22 +156,16 @@ class Queue:
         free = [name for name in disputes if not leases.get(name, set()) - {reviewer}]
         return sorted(free, key=lambda name: (reviewer in verdicts[name], disputes[name]))
 
-    def _skipped_by(self, reviewer: str) -> list[str]:
-        """What the reviewer skipped, the longest ago first."""
-        decisions = self.curation.decisions(reviewer=reviewer)
-        return [decision.region_id for decision in decisions if decision.verdict == "skip"]
-
     def _rate(self, reviewer: str) -> float | None:
         now = datetime.now(UTC)
-        rows = self.curation.rows(
-            "SELECT made FROM decisions WHERE reviewer = ? AND undone = 0 AND verdict != 'skip' AND made > ?",
-            (reviewer, (now - RATE_WINDOW).isoformat()),
-        )
+        rows = self.curation.rows(_MADE, (reviewer, RATE_MOST, (now - RATE_WINDOW).isoformat()))
         times = sorted(datetime.fromisoformat(made) for (made,) in rows)
         if not times or times[-1] - times[0] < RATE_LEAST:
             return None
         return (len(times) - 1) / ((times[-1] - times[0]) / timedelta(hours=1))
 
 
-def _voters(verdicts: Mapping[str, str]) -> set[str]:
-    return {reviewer for reviewer, verdict in verdicts.items() if verdict != "skip"}
+_MADE = (
+    "SELECT made FROM (SELECT made FROM decisions WHERE reviewer = ? AND undone = 0 AND verdict != 'skip'"
+    " ORDER BY number DESC LIMIT ?) WHERE made > ?"
+)

@@ -2,7 +2,7 @@
 
 import { Captions } from "./captions.js";
 import { Picture } from "./picture.js";
-import { Refused, Server } from "./server.js";
+import { isAnswered, Refused, Server } from "./server.js";
 
 const AHEAD = 3;  // samples held at once, so that the next picture is there already
 const HOLD_EVERY = 60_000;  // milliseconds
@@ -17,6 +17,7 @@ const state = {
   reviewer: "", mode: "queue", items: [], item: null, history: [], looking: -1, isBusy: false, progress: null,
   decided: new Set(),  // an answer that was under way may still deal them
 };
+const VERDICTS = { accept: "an acceptance", reject: "a rejection", edit: "an edit", skip: "a skip" };
 const pictures = new Map();  // region id -> promise of an address
 
 start().catch(showError);
@@ -27,11 +28,12 @@ async function start() {
   $("title").textContent = `Review · ${session.name}`;
   fillReasons(session.reasons, session.other);
   listen();
-  const kept = await server.deliverWaiting();
+  const { kept, refused } = await server.deliverWaiting();
   state.reviewer = localStorage.getItem("virtue.review.name") || "";
   if (!state.reviewer) await askName();
   await enter();
   if (kept) say(`${kept} ${kept === 1 ? "decision" : "decisions"} from before the page was closed: kept.`);
+  showRefused(refused);
   setInterval(() => hold().catch(showError), HOLD_EVERY);
   setInterval(() => !state.item && !state.isBusy && guarded(deal), LOOK_AGAIN);
 }
@@ -111,7 +113,7 @@ function show(item) {
   $("sample").hidden = !item;
   $("empty").hidden = !!item;
   $("problems").replaceChildren();
-  $("stage").style.visibility = item ? "visible" : "hidden";
+  $("stage").hidden = !item;
   if (item) {
     const { region } = item;
     $("category").textContent = region.category;
@@ -142,7 +144,8 @@ function showEmpty() {
     skipped && state.mode !== "skipped" && `${skipped} skipped by you`,
   ].filter(Boolean);
   const more = others.length ? ` But ${others.join(" and ")}: see the buttons above.` : "";
-  const wait = rest && state.mode === "queue" ? " What is left is for others, or being looked at." : "";
+  const waits = { queue: " What is left is for others, or being looked at.", disputed: " Others look at what is left." };
+  const wait = (rest && waits[state.mode]) || "";
   $("empty").textContent = `Nothing here for you now.${wait}${more}`;
 }
 
@@ -155,13 +158,15 @@ function showDecided(item) {
 function line(text, words) {
   const element = document.createElement("li");
   element.textContent = text;
-  if (words) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = "Use these words";
-    button.addEventListener("click", () => captions.take(words));
-    element.append(" ", button);
-  }
+  if (words) element.append(" ", button("Use these words", () => captions.take(words)));
+  return element;
+}
+
+function button(text, action) {
+  const element = document.createElement("button");
+  element.type = "button";
+  element.textContent = text;
+  element.addEventListener("click", action);
   return element;
 }
 
@@ -189,7 +194,7 @@ function showOffer() {
     const [before, after] = captions.sameChange;
     $("same").textContent = `Also “${before}” to “${after}” in ${count} other${count === 1 ? "" : "s"} (c)`;
   }
-  $("accept-label").textContent = captions.isChanged ? "Accept edited" : "Accept";
+  $("accept-label").textContent = state.item && captions.isChanged ? "Accept edited" : "Accept";
 }
 
 function showTrouble(sentence) {
@@ -215,6 +220,59 @@ function enable() {
   $("forth").disabled = !(isIdle && state.looking >= 0);
 }
 
+// What an earlier page decided and the server does not take. It stays in the browser until it is mended or discarded.
+
+function showRefused(refused) {
+  $("refused").replaceChildren(...refused.map(([decision, error]) => refusedRow(decision, error)));
+  $("refused").hidden = !refused.length;
+}
+
+function refusedRow(decision, error) {
+  const problems = error.problems.map((problem) => place(problem) + problem.message);
+  const whose = decision.reviewer === state.reviewer ? "" : ` of ${decision.reviewer}`;
+  const about = `Not kept: ${VERDICTS[decision.verdict]}${whose} about ${decision.region}.`;
+  const row = document.createElement("li");
+  const text = document.createElement("span");
+  text.textContent = [about, error.message, ...problems].join(" ");
+  row.dataset.region = decision.region;
+  row.append(text);
+  if (isAnswered(error) && decision.reviewer === state.reviewer && error.status !== 404) {
+    row.append(button("Mend it", () => guarded(() => mend(decision, error))));
+  }
+  row.append(button("Discard it", () => {
+    server.forget(decision);
+    removeRefused((other) => other === row);
+  }));
+  return row;
+}
+
+async function mend(decision, error) {
+  const item = await server.get("/api/item", { region: decision.region, reviewer: state.reviewer });
+  state.items = [item, ...state.items.filter((own) => own.id !== item.id)];
+  state.looking = -1;
+  show(item);
+  if (decision.captions) captions.take(decision.captions);
+  showProblems(error);
+  say(error.message);
+}
+
+// Of a sample that was decided about anew, nothing is left to mend.
+function forgetRefused(region) {
+  const own = (decision) => decision.region === region && decision.reviewer === state.reviewer;
+  server.waiting().filter(own).forEach((decision) => server.forget(decision));
+  removeRefused((row) => row.dataset.region === region);
+}
+
+function removeRefused(isOver) {
+  for (const row of [...$("refused").children]) if (isOver(row)) row.remove();
+  $("refused").hidden = !$("refused").children.length;
+}
+
+function showProblems(error) {
+  $("problems").replaceChildren(...error.problems.map((problem) => line(place(problem) + problem.message)));
+  $("problems").scrollIntoView({ block: "nearest" });
+}
+
 // Deciding
 
 async function decide(verdict, reason = "", note = "") {
@@ -231,10 +289,11 @@ async function decide(verdict, reason = "", note = "") {
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     say(error.message);
-    $("problems").replaceChildren(...error.problems.map((problem) => line(place(problem) + problem.message)));
+    showProblems(error);
     return undefined;
   }
   captions.forget();
+  forgetRefused(item.id);
   state.history = [...state.history.filter((own) => own.region !== item.id), answer.decision];
   state.items = state.items.filter((own) => own.id !== item.id);
   state.decided.add(item.id);

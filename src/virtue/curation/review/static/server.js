@@ -55,7 +55,8 @@ export class Server {
         this.onTrouble("");
         throw new Refused(response.status, await response.json().catch(() => ({})));
       }
-      this.onTrouble("The server does not answer. Nothing is lost; this page tries again.");
+      const said = response && (await response.json().catch(() => ({}))).detail;
+      this.onTrouble(`${said || "The server does not answer."} Nothing is lost; this page tries again.`);
       await new Promise((resolve) => setTimeout(resolve, PAUSES[Math.min(tries, PAUSES.length - 1)]));
     }
   }
@@ -80,37 +81,57 @@ export class Server {
   async decide(decision) {
     const sent = { ...decision, key: randomKey() };
     localStorage.setItem(this.key(`out.${sent.key}`), JSON.stringify(sent));
-    return this.deliver(sent);
-  }
-
-  async deliver(decision) {
-    const forget = () => localStorage.removeItem(this.key(`out.${decision.key}`));
     try {
-      const answer = await this.post("/api/decide", decision);
-      forget();
-      return answer;
+      return await this.deliver(sent);
     } catch (error) {
-      if (error instanceof Refused && !MAY_PASS.includes(error.status)) forget();
+      if (isAnswered(error)) this.forget(sent);  // it is on the page still
       throw error;
     }
   }
 
-  // Sends what an earlier page could not; gives how many were kept.
-  async deliverWaiting() {
+  async deliver(decision) {
+    const answer = await this.post("/api/decide", decision);
+    this.forget(decision);
+    return answer;
+  }
+
+  forget(decision) {
+    localStorage.removeItem(this.key(`out.${decision.key}`));
+  }
+
+  waiting() {
     const prefix = this.key("out.");
     const names = Object.keys(localStorage).filter((name) => name.startsWith(prefix));
+    return names.map((name) => parsed(localStorage.getItem(name))).filter(Boolean);
+  }
+
+  // Sends what an earlier page could not; gives how many were kept, and those that the server does not take, with why.
+  async deliverWaiting() {
+    const refused = [];
     let kept = 0;
-    for (const name of names) {
-      const decision = JSON.parse(localStorage.getItem(name) || "null");
-      if (!decision) continue;
+    for (const decision of this.waiting()) {
       try {
         await this.deliver(decision);
         kept += 1;
       } catch (error) {
         if (!(error instanceof Refused)) throw error;
+        refused.push([decision, error]);
       }
     }
-    return kept;
+    return { kept, refused };
+  }
+}
+
+// Whether the server looked at a decision and does not take it.
+export function isAnswered(error) {
+  return error instanceof Refused && !MAY_PASS.includes(error.status);
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
   }
 }
 
