@@ -15,7 +15,8 @@ from filelock import FileLock
 from tests.curation.made import region, sample
 from tests.data.files import write_image
 from virtue.curation import layout
-from virtue.curation.export import MANIFEST, export, load_manifest
+from virtue.curation.eval_images import EvalImages, read_eval_images
+from virtue.curation.export import MANIFEST, export
 from virtue.curation.layout import QUERY, safe_names
 from virtue.curation.samples import Region
 from virtue.curation.staging import replaced
@@ -160,6 +161,44 @@ def test_images_for_evaluation_can_be_named(fill: Callable[..., Curation], out: 
     assert rows(out / "SCaR_eval_own.parquet")[0]["qry_image_path"] == "own_val/1.png"
 
 
+def test_a_list_names_images_by_whatever_they_are_called(fill: Callable[..., Curation], tmp_path: Path) -> None:
+    coco = {number: f"train2014/COCO_train2014_{number:012}.jpg" for number in (285, 7)}
+    run = fill(
+        *(region(number, "RefCOCOg", image=name, image_id=f"COCO/{number}") for number, name in coco.items()),
+        *(region(number, "own", image=f"déjà vu/{number}.png") for number in range(4)),
+    )
+    file = tmp_path / "eval.txt"
+    for line, ids in {
+        "COCO/285": {"COCO/285"},
+        "val2017/000000000007.jpg": {"COCO/7"},
+        "COCO_val2014_000000000285.jpg": {"COCO/285"},
+        "./déjà vu/1.png": {"own/image-1"},
+        "déjà vu\\2.png": {"own/image-2"},
+        "3.png": {"own/image-3"},
+    }.items():
+        file.write_text(f"\ufeff# to measure on\n\n  {line}\n{line}\nnowhere.png\n", encoding="utf-8")
+        assert read_eval_images(run, file) == EvalImages(frozenset(ids), ("nowhere.png",)), line
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"nowhere.png\nvu/1.pn\n", r"names no image that .*run has a sample of, such as nowhere\.png: it lists one"),
+        (b"# nothing\n", r"names no image that .*run has a sample of: it lists one a line"),
+        (b"\x89PNG\xff", r"eval\.txt is no text in UTF-8: byte 0 is none"),
+    ],
+)
+def test_a_list_that_names_nothing_is_refused(
+    fill: Callable[..., Curation], tmp_path: Path, data: bytes, message: str
+) -> None:
+    run = fill(region(1, "own"))
+    (tmp_path / "eval.txt").write_bytes(data)
+    with pytest.raises(ValueError, match=message):
+        read_eval_images(run, tmp_path / "eval.txt")
+    with pytest.raises(FileNotFoundError, match=r"There is no file .*gone\.txt"):
+        read_eval_images(run, tmp_path / "gone.txt")
+
+
 def test_the_same_run_exports_to_the_same_bytes(fill: Callable[..., Curation], tmp_path: Path) -> None:
     run = fill(*(region(number, source) for source in ("one", "two") for number in range(10)))
     folders = [tmp_path / "a" / "set", tmp_path / "b" / "set"]
@@ -240,6 +279,11 @@ def test_a_kill_between_the_two_moves_is_mended(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} - {".set.lock"} == {"set"}
 
 
+def test_a_place_where_nothing_can_be_written_is_named() -> None:
+    with pytest.raises(OSError, match=r"\.set\.lock"), replaced(Path("/proc/set"), "mark"):
+        pass
+
+
 REPLACE = """
 import itertools, sys
 from pathlib import Path
@@ -291,21 +335,23 @@ def test_paths_that_leave_the_folder_of_a_source_are_refused(tmp_path: Path, out
         export(run, out, baseline=False)
 
 
-def test_the_manifest_says_what_was_exported(fill: Callable[..., Curation], out: Path, tmp_path: Path) -> None:
-    export(fill(region(1), region(2)), out, eval_share=1, baseline=False)
-    assert load_manifest(out) == {
+def test_the_manifest_says_what_was_exported(fill: Callable[..., Curation], out: Path) -> None:
+    run = fill(region(1), region(2))
+    export(run, out, eval_share=1, baseline=False)
+    found = {
         "format": 1,
         "keep": "all",
         "eval_share": 1,
+        "eval_images": None,
         "images": "copy",
         "counts": {"made": {"eval": {"images": 2, "rows": 2}}},
         "left_out": {},
     }
-    with pytest.raises(FileNotFoundError, match="holds no exported set"):
-        load_manifest(tmp_path)
-    (out / MANIFEST).write_text("{}")
-    with pytest.raises(ValueError, match=r"export\.json is not of format 1"):
-        load_manifest(out)
+    assert json.loads((out / MANIFEST).read_text()) == found
+    export(run, out, eval_images={"made/image-1"}, baseline=False)
+    counts = {"made": {split: {"images": 1, "rows": 1} for split in ("eval", "train")}}
+    named = {"eval_share": None, "eval_images": 1, "counts": counts}
+    assert json.loads((out / MANIFEST).read_text()) == found | named
 
 
 def test_names_of_files_are_safe_and_apart() -> None:

@@ -28,6 +28,8 @@ def test_lengths_by_hand() -> None:
         ("dog left of a fence in a kitchen", "scene"),
         ("a cat above a boat in a kitchen", "unclear"),
         ("the dog left of a fence on a beach", "unclear"),
+        ("Dog left of a fence, on a beach.", "unclear"),
+        ("dog left of a fence, in a kitchen.", "scene"),
     ],
 )
 def test_what_was_swapped_shows_where_captions_differ(false: str, kind: str) -> None:
@@ -93,9 +95,31 @@ def test_people_are_counted_where_they_looked(run: Curation) -> None:
     assert found.people.reviewers == {"ann": {"accept": 1}, "bob": {"reject": 1}}
     written = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert list(written["people"]["pairs"]) == ["ann and bob"]
-    assert (
-        written["counts"]["made"]["train"]["images"] + written["counts"]["made"].get("eval", {}).get("images", 0) == 3
-    )
+    assert written["counts"] == {} and written["left_out"] == {"not reviewed": 5, "disputed by people": 1}
+
+
+def test_a_run_counts_what_an_export_would_hold(run: Curation) -> None:
+    captions = run.sample("made/1").captions
+    run.decide("made/0", "ann", "accept")
+    run.decide("made/1", "ann", "edit", captions=["wolf left of a fence on a beach", *captions[1:]])
+    run.decide("made/2", "ann", "reject", reason="wording")
+    run.decide("made/3", "ann", "accept")
+    run.decide("made/3", "bob", "reject", reason="wording")
+    found = statistics_of_run(run, eval_share=0)
+    assert found.table()[-1] == ("total", 1, 2, 0, 0)  # both are of one photograph
+    assert found.left_out == {"rejected by people": 1, "disputed by people": 1, "not reviewed": 2}
+    assert sorted(found.words["object"].commonest) == [("dog", 1), ("wolf", 1)]
+    assert found.swaps == {"object": 6, "relation": 6, "scene": 6}
+    assert found.wording is not None and found.wording.samples == 2
+    assert found.making is not None and found.making.attempts == {1: 3, 2: 3}  # of all that were written
+    assert found.to_json()["left_out"] == {"rejected by people": 1, "disputed by people": 1, "not reviewed": 2}
+
+
+def test_another_seed_is_another_split(run: Curation) -> None:
+    for seed in (3, 4, 5):
+        found = statistics_of_run(run, eval_share=0.5, seed=seed, baseline=False)
+        splits = Counter(split_of(f"made/{number}", 0.5, seed) for number in range(3))
+        assert {split: count.images for split, count in found.counts["made"].items()} == splits
 
 
 def test_the_baseline_is_measured_unless_it_is_not_wanted(run: Curation, tmp_path: Path) -> None:

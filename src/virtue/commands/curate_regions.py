@@ -108,13 +108,16 @@ def read_regions(run: Curation, reading: Reading, progress: BuildProgress) -> No
     """Adds regions of all sources to a run; a source that was read to its end before is not read again.
 
     Raises:
-        FileNotFoundError: If a file or folder of a source is missing.
+        FileNotFoundError: If a file or folder of a source is missing, or a folder holds none of its images.
         ValueError: If a source is not what it should be, or nothing at all is there to work on.
     """
     names = {written.name or written.kind for written in reading.sources}
     unknown = [name for name in reading.images if name and name not in names]
     if unknown:
         raise ValueError(f"--images names {unknown[0]!r}, which is no source; they are {', '.join(sorted(names))}.")
+    for name, folder in run.noted("images", {}).items():
+        if name not in names:
+            _check_images(run, name, folder)
     for written in reading.sources:
         _read(run, written, reading, progress)
     if not any(own.total() for own in run.states().values()):
@@ -130,8 +133,9 @@ def _read(run: Curation, written: Written, reading: Reading, progress: BuildProg
 
     name = written.name or written.kind
     images = reading.images.get(name) or reading.images.get("") or _home(written)
-    if not Path(images).is_dir():  # else all regions of a source that was read before would be dropped
+    if not Path(images).is_dir():
         raise FileNotFoundError(f"There is no folder of images {images}.")
+    _check_images(run, name, images)
     run.set_images({name: images})
     note, wish = f"read {name}", reading.wish(written)
     if run.noted(note) == wish and not reading.again:
@@ -146,10 +150,20 @@ def _read(run: Curation, written: Written, reading: Reading, progress: BuildProg
         limit=reading.limit,
     )
     added = run.add_regions(progress.reading(name, chosen))
+    source.check_images()
     run.count(f"{name}, left out", source.left_out)
     run.count(f"{name}, mended", source.mended)
     run.note(note, wish)
     progress.say(f"{name}: {added:,} regions added" + _reasons(source) + ".")
+
+
+def _check_images(run: Curation, name: str, folder: str) -> None:
+    """Refuses to go on where all images of a source are gone: its regions would be dropped one by one."""
+    from virtue.curation.sources.image_files import FIRST, check_images
+
+    statement = "SELECT image FROM regions WHERE source = ? ORDER BY rank LIMIT ?"
+    if images := [image for (image,) in run.rows(statement, (name, 10 * FIRST))]:
+        check_images(folder, images)
 
 
 def _open(written: Written, images: str, min_share: float) -> Source:

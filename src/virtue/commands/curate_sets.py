@@ -13,9 +13,13 @@ from rich.console import Console
 from virtue.commands.progress import progress_bar
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from virtue.curation.statistics import Statistics
+    from virtue.curation.store import Curation
 
 _SHOWN = 20  # problems of each kind that are printed
+_SHARE = 0.05  # of the images, to measure on
 
 
 class Images(StrEnum):
@@ -37,7 +41,15 @@ class Kept(StrEnum):
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of the run.")],
     to: Annotated[Path, typer.Option(help="Folder of the set; an earlier export in it is replaced.")],
-    eval_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the images to measure on.")] = 0.05,
+    eval_share: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of the images to measure on.", show_default="0.05")
+    ] = None,
+    eval_images: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file that lists the images to measure on, one a line, in place of a share.", show_default=False
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of the split.", show_default="the run's own")] = None,
     keep: Annotated[
         Kept | None,
@@ -49,46 +61,79 @@ def export(
     images: Annotated[Images, typer.Option(help="Copy images in, link them, or leave them where they are.")] = (
         Images.COPY
     ),
+    baseline: Annotated[
+        bool, typer.Option(help="Measure for the card what a reader of the captions alone can guess.")
+    ] = True,
 ) -> None:
     """Write a run as a set in the published layout, with a dataset card.
 
     An image is either learned from or measured on, never both. An earlier export stays until the new one is complete.
     """
     from virtue.curation.export import export as write
+    from virtue.curation.store import Curation
 
-    with progress_bar("Exporting", "samples", Console(stderr=True)) as progress:
-        found = write(
-            run,
-            to,
-            eval_share=eval_share,
-            seed=seed,
-            keep=None if keep is None else keep.value,
-            images=images.value,
-            progress=progress,
+    if eval_share is not None and eval_images is not None:
+        raise ValueError("Give --eval-share or --eval-images: a share of the images, or a list of them.")
+    console = Console(stderr=True)
+    with Curation(run) as opened:
+        named = None if eval_images is None else _listed(opened, eval_images, console)
+        with progress_bar("Exporting", "samples", console) as progress:
+            found = write(
+                opened,
+                to,
+                eval_share=_SHARE if eval_share is None else eval_share,
+                seed=seed,
+                eval_images=named,
+                keep=None if keep is None else keep.value,
+                images=images.value,
+                baseline=baseline,
+                progress=progress,
+            )
+    left_out = f"; left out: {_reasons(found.left_out)}" if found.left_out else ""
+    typer.echo(f"{found.folder} holds {found.rows:,} samples{left_out}.")
+
+
+def _listed(run: Curation, file: Path, console: Console) -> frozenset[str]:
+    """The images of a run that a file lists; says how many of the list it has no sample of."""
+    from virtue.curation.eval_images import read_eval_images
+
+    named = read_eval_images(run, file)
+    if named.unknown:
+        console.print(
+            f"{len(named.unknown):,} of the images in {file} have no sample in {run.folder}, such as "
+            f"{named.unknown[0]}.",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
         )
-    left_out = ", ".join(f"{n:,} {reason}" for reason, n in found.left_out.items())
-    typer.echo(f"{found.folder} holds {found.rows:,} samples" + (f"; left out: {left_out}." if left_out else "."))
+    return named.ids
 
 
 def stats(
     paths: Annotated[list[Path], typer.Argument(help="A run, or SCaR's Parquet files, or folders of them.")],
     eval_share: Annotated[
         float, typer.Option(min=0, max=1, help="Share of a run's images that an export would measure on.")
-    ] = 0.05,
+    ] = _SHARE,
+    seed: Annotated[int | None, typer.Option(help="Of a run's split.", show_default="the run's own")] = None,
     baseline: Annotated[bool, typer.Option(help="Measure what a reader of the captions alone can guess.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
 ) -> None:
-    """Count a run or published files: images, annotations, words, checks, cost, reviewers, text-only baseline."""
+    """Count a run or published files: images, annotations, words, checks, cost, reviewers, text-only baseline.
+
+    Of a run, samples are counted that an export without options would hold, and others by why it would leave them out.
+    """
     from virtue.commands.curate_tables import show
 
-    found = _statistics(paths, eval_share, baseline)
+    found = _statistics(paths, eval_share, seed, baseline)
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=1, ensure_ascii=False))
-    else:
-        show(found, Console())
+        return
+    show(found, Console())
+    if found.left_out:
+        typer.echo(f"Not counted above, since an export leaves them out: {_reasons(found.left_out)}.")
 
 
-def _statistics(paths: list[Path], eval_share: float, baseline: bool) -> Statistics:
+def _statistics(paths: list[Path], eval_share: float, seed: int | None, baseline: bool) -> Statistics:
     from virtue.curation.database import FILE
     from virtue.curation.statistics import statistics_of_files, statistics_of_run
 
@@ -97,7 +142,11 @@ def _statistics(paths: list[Path], eval_share: float, baseline: bool) -> Statist
         return statistics_of_files(paths, baseline=baseline)
     if len(paths) > 1:
         raise ValueError(f"{runs[0]} is a run, and is counted by itself: name one run, or published files.")
-    return statistics_of_run(runs[0], eval_share=eval_share, baseline=baseline)
+    return statistics_of_run(runs[0], eval_share=eval_share, seed=seed, baseline=baseline)
+
+
+def _reasons(left_out: Mapping[str, int]) -> str:
+    return ", ".join(f"{n:,} {reason}" for reason, n in sorted(left_out.items(), key=lambda pair: -pair[1]))
 
 
 def validate(

@@ -37,7 +37,7 @@ from virtue.curation.samples import Region
 from virtue.curation.sampling import split_of
 from virtue.curation.staging import replaced
 from virtue.curation.store import Curation
-from virtue.curation.verdicts import Keep, Kept, judged
+from virtue.curation.verdicts import Keep, Kept, default_keep, judged
 
 ImageMode = Literal["copy", "link", "none"]
 Progress = Callable[[int, int], None]
@@ -64,7 +64,8 @@ class Exported:
     Attributes:
         folder: Where it is.
         keep: Which samples were kept.
-        eval_share: The share of images that was asked for as evaluation.
+        eval_share: The share of images that was asked for as evaluation; None where images were named.
+        eval_images: How many images were named; None where a share was asked for.
         images: How images were put in.
         counts: Images and rows by source, then by split.
         left_out: How many samples were left out, by reason.
@@ -72,7 +73,8 @@ class Exported:
 
     folder: Path
     keep: Keep
-    eval_share: float
+    eval_share: float | None
+    eval_images: int | None
     images: ImageMode
     counts: dict[str, dict[Split, Counted]]
     left_out: dict[str, int]
@@ -107,7 +109,8 @@ def export(
         to: Folder of the set. One that an export wrote before is replaced.
         eval_share: Which share of the images is for evaluation, in [0, 1]; 1 for a set to measure on only.
         seed: Deals images into splits; the run's own by default.
-        eval_images: Ids of the images for evaluation, as in "COCO/285", in place of a share: a source's own split.
+        eval_images: Ids of the images for evaluation, as in "COCO/285", in place of a share: a source's own split, as
+            `eval_images.read_eval_images` reads it from a list.
         keep: Which samples; by default those that people accepted, or where nobody decided anything, all.
         images: "copy" puts them in; "link" too, without using space where the disk allows it; "none" leaves them where
             they are, and paths in rows start from their source's folder.
@@ -123,32 +126,17 @@ def export(
     try:
         decided = outcomes(opened)
         split = _Split(eval_share, seed if seed is not None else int(opened.settings.get("seed", 0)), eval_images)
-        keep = keep or ("accepted" if any(one.state != "open" for one in decided.values()) else "all")
+        keep = keep or default_keep(decided)
         with replaced(Path(to), MANIFEST) as folder:
             counts, left_out = _write(opened, folder, decided, split, keep, images, progress)
-            exported = Exported(Path(to), keep, eval_share, images, counts, dict(left_out.most_common()))
+            share, named = (eval_share, None) if eval_images is None else (None, len(eval_images))
+            exported = Exported(Path(to), keep, share, named, images, counts, dict(left_out.most_common()))
             (folder / CARD).write_text(card(opened, folder, exported, baseline=baseline), encoding="utf-8")
             (folder / MANIFEST).write_text(json.dumps(exported.to_json(), indent=1) + "\n", encoding="utf-8")
         return exported
     finally:
         if opened is not run:
             opened.close()
-
-
-def load_manifest(folder: str | Path) -> dict[str, Any]:
-    """What the export in a folder says of itself.
-
-    Raises:
-        FileNotFoundError: If there is no export.
-        ValueError: If it was written by another version.
-    """
-    file = Path(folder) / MANIFEST
-    if not file.is_file():
-        raise FileNotFoundError(f"{folder} holds no exported set: it has no {MANIFEST}.")
-    found = json.loads(file.read_text(encoding="utf-8"))
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise ValueError(f"{file} is not of format {FORMAT}: export the run again.")
-    return found
 
 
 # Splits

@@ -26,12 +26,14 @@ def replaced(folder: Path, marker: str) -> Iterator[Path]:
 
     Raises:
         ValueError: If the place holds something else, or another process writes there.
+        OSError: If nothing can be written beside the place.
     """
     folder = folder.expanduser().resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished, old = (folder.with_name(f".{folder.name}.{word}") for word in ("unfinished", "old"))
+    unfinished, old, lock = (folder.with_name(f".{folder.name}.{word}") for word in ("unfinished", "old", "lock"))
+    lock.touch()  # where nothing can be written, a lock would only seem to be taken
     try:
-        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
+        with FileLock(lock, timeout=0):
             if old.exists() and not folder.exists():
                 old.rename(folder)
             _check(folder, marker)

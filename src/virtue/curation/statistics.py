@@ -1,5 +1,8 @@
 """What a set is like in numbers: of a run that is being made, and of files in the published layout.
 
+Of a run that is what an export would hold now, in the words of people's edits; what it would leave out is counted by
+reason. How the run was made is told of all that was written.
+
 Counts are those of the paper's table: images and annotations of each source, to train on and to measure on. A
 photograph that two sources have counts once in each.
 """
@@ -9,7 +12,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,16 +20,17 @@ from typing import Any
 
 from virtue.curation.layout import Split
 from virtue.curation.published import PublishedFile, published_files
+from virtue.curation.relations import words
 from virtue.curation.review.agreement import Agreement, agreement
+from virtue.curation.review.outcomes import outcomes
 from virtue.curation.samples import KINDS, Sample
 from virtue.curation.sampling import split_of
 from virtue.curation.store import Curation
+from virtue.curation.verdicts import default_keep, judged
 from virtue.curation.wording import Wording, wording, wording_of_captions
 
 MEASURED = 20_000
 """Samples at most that the text-only baseline reads: the first of a run, which are a fair mix; a fair part of files."""
-
-_ARTICLES = frozenset({"a", "an", "the"})
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,7 @@ class Statistics:
         wording: The text-only baseline; None if it was not asked for.
         making: Of a run.
         people: What people decided about a run; None where nobody did.
+        left_out: Samples of a run that are in none of these numbers, by why an export would leave them out.
     """
 
     counts: dict[str, dict[Split, Count]]
@@ -132,6 +137,7 @@ class Statistics:
     wording: Wording | None = None
     making: Making | None = None
     people: Agreement | None = None
+    left_out: Counter[str] = field(default_factory=Counter)
 
     def table(self) -> list[tuple[str, int, int, int, int]]:
         """The paper's table: source, train images and annotations, eval images and annotations; the total last."""
@@ -152,7 +158,7 @@ class Statistics:
 def statistics_of_run(
     run: Curation | str | Path, *, eval_share: float = 0.05, seed: int | None = None, baseline: bool = True
 ) -> Statistics:
-    """The numbers of a run.
+    """The numbers of a run, as an export without options would hold it.
 
     Args:
         run: The run, or its folder.
@@ -167,11 +173,12 @@ def statistics_of_run(
     try:
         settings = opened.settings
         split_seed = int(settings.get("seed", 0)) if seed is None else seed
-        gathered = _Gathered()
-        for sample in opened.samples():
+        gathered, first = _Gathered(), list[Sample]()
+        for sample in _exported(opened, gathered):
             gathered.add_sample(sample, split_of(sample.region.image_id, eval_share, split_seed))
+            if baseline and len(first) < MEASURED:
+                first.append(sample)
         people = agreement(opened) if opened.decisions() else None
-        first = first_samples(opened) if baseline else []
         measured = wording(first, design=settings.get("design", "single")) if first else None
         return gathered.statistics(measured, _making(opened, gathered.attempts), people)
     finally:
@@ -223,6 +230,7 @@ class _Gathered:
     words: dict[str, Counter[str]] = field(default_factory=dict)
     swaps: Counter[str] = field(default_factory=Counter)
     attempts: Counter[int] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
 
     def add_sample(self, sample: Sample, split: Split) -> None:
         region = sample.region
@@ -231,7 +239,6 @@ class _Gathered:
         for kind in KINDS:
             self._add_words(kind, getattr(sample.elements, kind))
         self.swaps.update(distractor.kind for distractor in sample.distractors)
-        self.attempts[sample.attempts] += 1
 
     def add_row(self, file: PublishedFile, photograph: str, captions: list[str], known: Mapping[str, Any]) -> None:
         self._add(file.source, file.split, photograph, captions)
@@ -248,7 +255,7 @@ class _Gathered:
             counts.setdefault(source, {})[split] = Count(len(images), self.annotations[source, split])
         words = {name: Words(len(found), tuple(found.most_common(20))) for name, found in self.words.items()}
         true, false = Spread.of(self.lengths[True]), Spread.of(self.lengths[False])
-        return Statistics(counts, true, false, words, self.swaps, measured, making, people)
+        return Statistics(counts, true, false, words, self.swaps, measured, making, people, self.left_out)
 
     def _add(self, source: str, split: Split, image: str, captions: Sequence[str]) -> None:
         self.images.setdefault((source, split), set()).add(image)
@@ -261,25 +268,34 @@ class _Gathered:
 
 
 def swap_shown(true: str, false: str) -> str:
-    """What was swapped in a caption, told by where it differs from the true one; articles do not count.
+    """What was swapped in a caption, told by where it differs from the true one; articles and punctuation do not count.
 
     Returns:
         "object" where it differs at the start, "scene" at the end, "relation" in between, else "unclear".
     """
-    mine, other = _plain(true), _plain(false)
+    mine, other = words(true), words(false)
     first, last = _shared(mine, other), _shared(mine[::-1], other[::-1])
     if mine == other or first == last == 0:
         return "unclear"
     return "object" if not first else "relation" if last else "scene"
 
 
-def _plain(caption: str) -> list[str]:
-    return [word for word in caption.lower().split() if word not in _ARTICLES]
-
-
 def _shared(mine: Sequence[str], other: Sequence[str]) -> int:
     pairs = zip(mine, other, strict=False)
     return next((place for place, (one, two) in enumerate(pairs) if one != two), min(len(mine), len(other)))
+
+
+def _exported(run: Curation, gathered: _Gathered) -> Iterator[Sample]:
+    """The samples that an export would hold, in the words that hold; counts the others, and the attempts of all."""
+    decided = outcomes(run)
+    keep = default_keep(decided)
+    for sample in run.samples():
+        gathered.attempts[sample.attempts] += 1
+        kept = judged(sample, decided.get(sample.region.id), keep)
+        if isinstance(kept, str):
+            gathered.left_out[kept] += 1
+        else:
+            yield kept.sample
 
 
 def _making(run: Curation, attempts: Counter[int]) -> Making:

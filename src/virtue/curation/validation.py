@@ -11,16 +11,16 @@ problem. Of sets of corners (`corners.py`), where no caption is the centre of th
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from virtue.curation.layout import Split, image_folder
 from virtue.curation.published import PublishedFile, find_image, names_of, published_files
+from virtue.curation.relations import words
+from virtue.curation.wording import centre
 from virtue.data import annotated
 from virtue.data.pairs import RowError
 from virtue.data.rows import Row
@@ -183,37 +183,24 @@ def _about_captions(captions: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield "empty caption", f"caption {_listed(empty)} is empty."
     places: dict[str, list[int]] = {}
     for place, caption in enumerate(captions):
-        places.setdefault(" ".join(_words(caption)), []).append(place)
+        places.setdefault(" ".join(words(caption)), []).append(place)
     for same in places.values():
         if len(same) > 1 and captions[same[0]].strip():
             yield "same caption twice", f'captions {_listed(same)} say the same: "{captions[same[0]]}".'
-    centre = _centre(captions)
-    if centre:
+    other = _other_centre(captions)
+    if other:
         yield (
             REMARK,
-            f'caption {centre + 1}, "{captions[centre]}", has more in common with the rest than the first has.',
+            f'caption {other + 1}, "{captions[other]}", has more in common with the rest than the first has.',
         )
 
 
-def _centre(captions: Sequence[str]) -> int:
-    """The caption that the others seem to have been made of: the one whose first and last words are shared the most."""
-    words = [_words(caption) for caption in captions]
-    if len(words) < 3:
+def _other_centre(captions: Sequence[str]) -> int:
+    """The place of the caption that the others seem to have been made of; 0 for the first, or too few to tell."""
+    if len(captions) < 3 or centre(captions):
         return 0
-    shared = [0.0] * len(words)
-    for one, other in combinations(range(len(words)), 2):
-        ends = _ends(words[one], words[other])
-        shared[one] += ends
-        shared[other] += ends
-    return 0 if shared[0] > max(shared) - 1e-9 else shared.index(max(shared))
-
-
-def _ends(mine: Sequence[str], other: Sequence[str]) -> float:
-    """Which share of two captions' words they have in common at the start and at the end."""
-    most = min(len(mine), len(other))
-    first = next((place for place in range(most) if mine[place] != other[place]), most)
-    last = next((place for place in range(most - first) if mine[-1 - place] != other[-1 - place]), most - first)
-    return (first + last) / max(len(mine), len(other), 1)
+    first = [[captions[place], *captions[:place], *captions[place + 1 :]] for place in range(len(captions))]
+    return next(place for place, order in enumerate(first) if centre(order))
 
 
 def _about_box(row: Row, size: tuple[int, int] | None) -> Iterator[tuple[str, str]]:
@@ -286,10 +273,6 @@ def _roots(roots: Sequence[Path], file: PublishedFile) -> list[Path]:
     places = [place for root in roots for place in (root, root / "images")]
     own = image_folder(file.source, file.split)
     return [folder for place in places for folder in (place, place / own)]
-
-
-def _words(caption: str) -> list[str]:
-    return [word for word in re.findall(r"[^\W_]+", caption.lower()) if word not in ("a", "an", "the")]
 
 
 def _listed(places: Sequence[int]) -> str:

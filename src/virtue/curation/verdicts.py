@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +30,15 @@ class Kept:
     sample: Sample
     reviewers: tuple[str, ...] = ()
     edited: bool = False
+
+
+def default_keep(decided: Mapping[str, Outcome]) -> Keep:
+    """Which samples are kept unless it is said otherwise: what people accepted, or all where nobody decided anything.
+
+    Args:
+        decided: What people's decisions come to, by region id.
+    """
+    return "accepted" if any(one.state != "open" for one in decided.values()) else "all"
 
 
 def judged(sample: Sample, outcome: Outcome | None, keep: Keep) -> Kept | str:
