@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -11,13 +10,21 @@ from collections.abc import Iterator
 import uvicorn
 from fastapi import FastAPI
 
+from virtue.listening import listen
+from virtue.server.serving import server_of
+
 
 @contextlib.contextmanager
 def running(app: FastAPI) -> Iterator[str]:
-    """Serves the app in a thread; gives its address, such as "http://127.0.0.1:40123"."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on"))
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
+    """Serves an app of `create_app` in a thread; gives its address, such as "http://127.0.0.1:40123"."""
+    with serving(server_of(app)) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def serving(server: uvicorn.Server) -> Iterator[str]:
+    """Runs a server in a thread; gives its address."""
+    with listen("127.0.0.1", 0) as sock:
         thread = threading.Thread(target=server.run, args=([sock],), daemon=True)
         thread.start()
         try:

@@ -57,7 +57,6 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.start()
         yield
-        service.stop()
         await asyncio.to_thread(service.close)
 
     app = FastAPI(
@@ -70,7 +69,7 @@ def create_app(
     )
     app.state.service = service
     add_handlers(app)
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Guard, settings=settings, is_stopping=lambda: service.state == "stopping")
     app.add_middleware(Counted, metrics=service.metrics)
     for routes in (embeddings, images, search, gallery, meta):
         app.include_router(routes.router)

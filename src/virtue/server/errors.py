@@ -102,5 +102,5 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
         404: f"There is nothing at {request.url.path}; the routes are listed at /docs.",
         405: f"{request.method} is no method of {request.url.path}; see /docs.",
     }
-    message = sentences.get(error.status_code, f"{error.detail}.")
+    message = sentences.get(error.status_code, f"{error.detail.rstrip('.')}.")
     return error_response(error.status_code, message, None, _CODES.get(error.status_code), error.headers)

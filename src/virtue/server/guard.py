@@ -6,7 +6,8 @@
 - With an API key everything under /v1 and the metrics need it; the page, its files, the documentation and /health do
   not.
 - Bodies are limited in bytes, each and all together, and in the time that they take to arrive.
-- When the client goes away, what it asked for is cancelled.
+- When the client goes away, or does not take its answer, what it asked for is cancelled.
+- A server that stops takes no more requests.
 
 All answers forbid framing, guessing of types, and scripts other than the page's own files.
 """
@@ -18,7 +19,8 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import Any, cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -42,6 +44,9 @@ _SAFE_HEADERS = {
 }
 _SAFE = [(name.lower().encode(), value.encode()) for name, value in _SAFE_HEADERS.items()]
 _NO_STORE = (b"cache-control", b"no-store")
+LINGER = 5.0
+"""Seconds for which the rest of a refused request is read."""
+
 _PRIVATE = ("/v1/", "/metrics")
 _READING = ("/v1/embeddings", "/v1/images", "/v1/mask", "/v1/search", "/v1/rank")
 
@@ -52,10 +57,11 @@ class Guard:
     Args:
         app: What is guarded.
         settings: What is allowed.
+        is_stopping: Whether no more requests are taken.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self.app, self.settings = app, settings
+    def __init__(self, app: ASGIApp, settings: Settings, is_stopping: Callable[[], bool] = lambda: False) -> None:
+        self.app, self.settings, self._is_stopping = app, settings, is_stopping
         self.intake = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,22 +70,24 @@ class Guard:
             await self.app(scope, receive, send)
             return
         call = _Call(scope, receive, send)
-        scope.setdefault("state", {})["deadline"] = time.monotonic() + self.settings.deadline
         try:
-            self._check(call.headers, scope)
-            body = await self._body(call)
+            await self._answer(call)
         except ApiError as error:
-            await error.response()(scope, receive, call.send_safely)
-            return
+            await call.refuse(error)
         except _GoneError:
-            return
-        try:
-            await call.run(self.app, body)
+            pass
+        except asyncio.CancelledError:  # the server has stopped waiting for what it took
+            await call.fail(503, "The server had to stop before this was done; ask another one.", "stopping")
         except Exception as error:
             logger.error("%s %s failed.", call.method, scope["path"], exc_info=error)
-            if not call.is_begun:
-                failed = error_response(500, "The server failed at this request; its log says where.", code="internal")
-                await failed(scope, receive, call.send_safely)
+            await call.fail(500, "The server failed at this request; its log says where.", "internal")
+
+    async def _answer(self, call: _Call) -> None:
+        deadline = call.scope.setdefault("state", {})["deadline"] = time.monotonic() + self.settings.deadline
+        self._check(call.headers, call.scope)
+        body = await self._body(call)
+        try:
+            await call.run(self.app, body, deadline + self.settings.body_timeout)
         finally:
             self.intake -= len(body)
 
@@ -98,6 +106,8 @@ class Guard:
                            code="foreign_origin")  # fmt: skip
         if settings.api_key is not None and path.startswith(_PRIVATE):
             self._check_key(headers.get("authorization", ""), settings.api_key)
+        if self._is_stopping() and path.startswith("/v1/"):
+            raise ApiError(503, "The server is stopping; ask another one.", code="stopping", retry_after=5)
         _check_type(headers, scope)
 
     def _check_key(self, given: str, key: str) -> None:
@@ -151,7 +161,7 @@ class _Call:
         self.scope, self.receive, self.send = scope, receive, send
         self.method: str = scope["method"]
         self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        self.is_begun = self.is_answered = False
+        self.is_read = self.is_begun = self.is_answered = False
 
     async def send_safely(self, message: Message) -> None:
         """Sends with the headers that make an answer safe."""
@@ -161,21 +171,40 @@ class _Call:
             stored = [] if any(name == b"cache-control" for name, _ in given) else [_NO_STORE]
             message["headers"] = [*given, *stored, *_SAFE]
         elif not message.get("more_body", False):
+            await self.send({**message, "more_body": True})
+            await self.send({"type": "http.response.body"})  # waits until the client has taken most of what was sent
             self.is_answered = True
+            return
         await self.send(message)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives."""
-        while True:
+        while not self.is_read:
             message = await self.receive()
             if message["type"] == "http.disconnect":
                 raise _GoneError
+            self.is_read = not message.get("more_body", False)
             yield message.get("body", b"")
-            if not message.get("more_body", False):
-                return
 
-    async def run(self, app: ASGIApp, body: bytes) -> None:
-        """Lets the app answer, unless the client goes away before it has."""
+    async def refuse(self, error: ApiError) -> None:
+        """Sends an error, and reads for a while what the client is still sending: else it would not read the answer."""
+        answer = error.response()
+        start = {"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers}
+        await self.send_safely(start)
+        await self.send_safely({"type": "http.response.body", "body": answer.body, "more_body": True})
+        with suppress(TimeoutError, _GoneError):
+            async with asyncio.timeout(LINGER):
+                async for _ in self.chunks():
+                    pass
+        await self.send_safely({"type": "http.response.body"})
+
+    async def fail(self, status: int, message: str, code: str) -> None:
+        """Sends an error instead of an answer, if that has not begun."""
+        if not self.is_begun:
+            await error_response(status, message, code=code)(self.scope, self.receive, self.send_safely)
+
+    async def run(self, app: ASGIApp, body: bytes, end: float) -> None:
+        """Lets the app answer, unless the client goes away before it has, or has not taken the answer in the end."""
         pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
         gone = asyncio.create_task(self._gone())
 
@@ -187,7 +216,8 @@ class _Call:
 
         answering = asyncio.create_task(cast("Coroutine[Any, Any, None]", app(self.scope, replay, self.send_safely)))
         try:
-            await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
+            left = end - time.monotonic()
+            await asyncio.wait({answering, gone}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             if self.is_answered or answering.done():
                 await answering
         finally:

@@ -44,24 +44,20 @@ class Job:
 
     Attributes:
         asks: Its rows.
-        nbytes: Memory that they hold.
         deadline: On the monotonic clock.
         loop: Where the results are awaited.
         answer: Gets the results in the order of the asks, or an error.
         results: Those that are there.
         taken: How many rows were taken by the thread.
-        left: How many rows still count as waiting or worked on.
         dropped: Whether nobody waits any longer.
     """
 
     asks: Sequence[Any]
-    nbytes: int
     deadline: float
     loop: asyncio.AbstractEventLoop
     answer: asyncio.Future[list[Any]]
     results: list[Any] = field(default_factory=list)
     taken: int = 0
-    left: int = 0
     dropped: bool = False
 
 
@@ -76,7 +72,6 @@ class Worker:
         prepare: Runs first in the thread, such as to load the model; what it raises ends the thread.
         metrics: Told of batches and of what is dropped.
         queue_rows: Rows that may wait or be worked on.
-        queue_bytes: Bytes that they may hold.
         batch_rows: Rows of a batch.
         wait: Seconds that a first job waits for others.
     """
@@ -88,18 +83,17 @@ class Worker:
         metrics: Metrics,
         prepare: Callable[[], None] = lambda: None,
         queue_rows: int = 4096,
-        queue_bytes: int = 512_000_000,
         batch_rows: int = 64,
         wait: float = 0.004,
     ) -> None:
         self._compute, self._prepare, self._metrics = compute, prepare, metrics
-        self._queue_rows, self._queue_bytes = queue_rows, queue_bytes
-        self._batch_rows, self._wait = batch_rows, wait
+        self._queue_rows, self._batch_rows, self._wait = queue_rows, batch_rows, wait
         self._changed = threading.Condition()
         self._queue: deque[Job] = deque()
-        self._rows = self._bytes = 0
+        self._rows = 0
         self._pace = FIRST_PACE
         self._in_company = False  # whether the last batch was of several jobs
+        self._is_prepared = False
         self._thread = threading.Thread(target=self._run, name="virtue-model", daemon=True)
         self.state = "loading"
         self.failure: Exception | None = None
@@ -108,11 +102,6 @@ class Worker:
     def rows(self) -> int:
         """Rows that wait or are worked on."""
         return self._rows
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that these rows hold."""
-        return self._bytes
 
     def start(self) -> None:
         """Starts the thread."""
@@ -125,25 +114,28 @@ class Worker:
                 self.state = "stopping"
             self._changed.notify()
 
-    def join(self) -> None:
-        """Waits until everything is answered."""
-        if self._thread.ident is not None:
-            self._thread.join()
+    def join(self, timeout: float | None = None) -> None:
+        """Waits until everything is answered; before the model is there nothing was taken, so not for that.
 
-    async def ask(self, asks: Sequence[Any], *, nbytes: int = 0, deadline: float) -> list[Any]:
+        Args:
+            timeout: Seconds after which it is given up.
+        """
+        if self._is_prepared:
+            self._thread.join(timeout)
+
+    async def ask(self, asks: Sequence[Any], *, deadline: float) -> list[Any]:
         """The results of some asks.
 
         Cancelling the caller drops what was not begun.
 
         Args:
             asks: Rows.
-            nbytes: Memory that they hold.
             deadline: When to give up, on the monotonic clock.
 
         Raises:
             ApiError: 429 if too much waits, 503 if the server loads or stops, 504 if the deadline passes.
         """
-        job = self._admit(asks, nbytes, deadline)
+        job = self._admit(asks, deadline)
         try:
             async with asyncio.timeout_at(deadline):
                 return await job.answer
@@ -156,21 +148,21 @@ class Worker:
         finally:
             self._drop(job)
 
-    def _admit(self, asks: Sequence[Any], nbytes: int, deadline: float) -> Job:
+    def _admit(self, asks: Sequence[Any], deadline: float) -> Job:
         loop = asyncio.get_running_loop()
         with self._changed:
             self._check_open()
-            if self._rows and (self._rows + len(asks) > self._queue_rows or self._bytes + nbytes > self._queue_bytes):
+            if self._rows and self._rows + len(asks) > self._queue_rows:
+                seconds = self.retry_after()
                 raise ApiError(
                     429,
-                    f"{self._rows:,} embeddings and masks are waiting already; try again in {self._retry_after()} s.",
+                    f"{self._rows:,} embeddings and masks are waiting already; try again in {seconds} s.",
                     code="queue_full",
-                    retry_after=self._retry_after(),
+                    retry_after=seconds,
                 )
-            job = Job(asks, nbytes, deadline, loop, loop.create_future(), left=len(asks))
+            job = Job(asks, deadline, loop, loop.create_future())
             self._queue.append(job)
             self._rows += len(asks)
-            self._bytes += nbytes
             self._changed.notify()
         return job
 
@@ -180,7 +172,8 @@ class Worker:
         if self.state != "ready":
             raise ApiError(503, "The server is stopping; ask another one.", code="stopping", retry_after=5)
 
-    def _retry_after(self) -> int:
+    def retry_after(self) -> int:
+        """Seconds in which what waits is worked off, by the pace of the last batches."""
         return min(max(1, math.ceil(self._rows / self._pace)), LONGEST_RETRY)
 
     def _drop(self, job: Job) -> None:
@@ -192,14 +185,7 @@ class Worker:
     def _forget(self, job: Job) -> None:
         if job in self._queue:
             self._queue.remove(job)
-            self._settle(job, len(job.asks) - job.taken)
-
-    def _settle(self, job: Job, rows: int) -> None:
-        """Rows of a job that count no longer; its bytes go with the last of them."""
-        self._rows -= rows
-        job.left -= rows
-        if job.left == 0:
-            self._bytes -= job.nbytes
+            self._rows -= len(job.asks) - job.taken
 
     # In the thread
 
@@ -210,6 +196,7 @@ class Worker:
             self.failure, self.state = error, "failed"
             return
         with self._changed:
+            self._is_prepared = True
             if self.state == "loading":
                 self.state = "ready"
         while (parts := self._next_batch()) is not None:
@@ -240,7 +227,7 @@ class Worker:
                 break
             job = self._queue.popleft()
             if job.dropped or now >= job.deadline:
-                self._settle(job, len(job.asks) - job.taken)
+                self._rows -= len(job.asks) - job.taken
                 continue
             rows = job.asks[job.taken : job.taken + room]
             job.taken += len(rows)
@@ -279,13 +266,13 @@ class Worker:
 
     def _keep(self, job: Job, rows: Sequence[Any], results: Sequence[Any]) -> None:
         job.results += results
-        self._settle(job, len(rows))
+        self._rows -= len(rows)
         if len(job.results) == len(job.asks):
             _send(job, job.results)
 
     def _fail(self, job: Job, rows: Sequence[Any], error: Exception) -> None:
         self._forget(job)
-        self._settle(job, len(rows))
+        self._rows -= len(rows)
         _send(job, error)
 
 

@@ -1,6 +1,7 @@
 """What the routes share: the model behind its queue, the open pictures, the index, and how pictures are read.
 
-Pictures are decoded in a few threads of their own, and fetched in others, so neither stops the event loop.
+Pictures are decoded in a few threads of their own, and fetched in others, so neither stops the event loop; what is
+quick goes to others again, so that it does not wait for them and with it the pictures that are decoded already.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from virtue.prompts import Box, Mask, Point, VisualPrompt, as_visual_prompt
 from virtue.server.errors import ApiError, invalid
 from virtue.server.files import IndexFiles
 from virtue.server.jobs import Worker, late
+from virtue.server.memory import Memory
 from virtue.server.metrics import Metrics
 from virtue.server.opened import PREFIX, Opened, OpenImages, picture_id
 from virtue.server.schemas import Prompt, Query
 from virtue.server.settings import Settings
-from virtue.server.work import Ask, EmbedAsk, OpenAsk, Work
+from virtue.server.work import Ask, EmbedAsk, MaskAsk, OpenAsk, Work
 
 if TYPE_CHECKING:
     from virtue.embedder import Embedder
@@ -32,6 +34,15 @@ if TYPE_CHECKING:
 
 FETCHERS = 4
 """Pictures that are fetched from URLs at a time."""
+
+HELPERS = 2
+"""Threads for what takes too long for the event loop and less than decoding a picture."""
+
+LAST_BATCH = 10.0
+"""Seconds for which a batch is waited for that nobody waits for any longer."""
+
+NUMBER_BYTES = 24
+"""What a number of an embedding takes as it is written."""
 
 T = TypeVar("T")
 
@@ -58,14 +69,16 @@ class Service:
             prepare=self._prepare,
             metrics=self.metrics,
             queue_rows=settings.queue_rows,
-            queue_bytes=settings.queue_bytes,
             batch_rows=settings.batch_rows,
             wait=settings.wait,
         )
+        self.memory = Memory(settings.queue_bytes, self.worker.retry_after)
         self._load, self._name = load, name
         self._work: Work | None = None
+        self._is_stopping = False
         self._decoders = ThreadPoolExecutor(settings.decoders, thread_name_prefix="virtue-decode")
         self._fetchers = ThreadPoolExecutor(FETCHERS, thread_name_prefix="virtue-fetch")
+        self._helpers = ThreadPoolExecutor(HELPERS, thread_name_prefix="virtue-aside")
         self._add_gauges()
 
     def _prepare(self) -> None:
@@ -77,7 +90,7 @@ class Service:
     def _add_gauges(self) -> None:
         gauge = self.metrics.gauge
         gauge("virtue_queue_rows", "Embeddings and masks that wait or are worked on.", lambda: self.worker.rows)
-        gauge("virtue_queue_bytes", "Memory that they hold.", lambda: self.worker.nbytes)
+        gauge("virtue_queue_bytes", "Memory that requests hold.", lambda: self.memory.nbytes)
         gauge("virtue_opened_images", "Open pictures.", lambda: len(self.opened))
         gauge("virtue_opened_bytes", "Memory of open pictures.", lambda: self.opened.nbytes)
 
@@ -105,21 +118,22 @@ class Service:
     @property
     def state(self) -> str:
         """Whether it is "loading", "ready", "stopping" or "failed"."""
-        return self.worker.state
+        return "stopping" if self._is_stopping else self.worker.state
 
     def start(self) -> None:
         """Starts to load the model."""
         self.worker.start()
 
     def stop(self) -> None:
-        """Takes no more work; what was taken is still answered."""
-        self.worker.stop()
+        """Says that no more requests are taken; those that were are still answered."""
+        self._is_stopping = True
 
     def close(self) -> None:
-        """Waits until everything is answered, and ends the threads."""
+        """Ends the threads; by now everything is answered, or was given up."""
+        self.stop()
         self.worker.stop()
-        self.worker.join()
-        for pool in (self._decoders, self._fetchers):
+        self.worker.join(LAST_BATCH)
+        for pool in (self._decoders, self._fetchers, self._helpers):
             pool.shutdown(wait=True, cancel_futures=True)
 
     def check_model(self, name: str | None) -> None:
@@ -138,6 +152,14 @@ class Service:
 
     async def aside(self, function: Callable[..., T], *args: Any, deadline: float) -> T:
         """What a function gives that takes too long for the event loop, computed in a thread.
+
+        Raises:
+            ApiError: 504 if the deadline passes.
+        """
+        return await self._in(self._helpers, function, *args, deadline=deadline)
+
+    async def decoding(self, function: Callable[..., T], *args: Any, deadline: float) -> T:
+        """What a function gives that decodes a picture, computed in one of the few threads for that.
 
         Raises:
             ApiError: 504 if the deadline passes.
@@ -171,11 +193,14 @@ class Service:
             )
         if not self.settings.allow_urls:
             raise invalid(
-                f"{param} is a URL, and this server fetches none; send the picture as a data URL.",
+                f"{param} is a URL, and this server fetches none: send the picture as a data URL, or start the server "
+                "with --allow-urls.",
                 param,
                 "urls_not_allowed",
             )
-        return await self.decoded(await self._fetched(source, param, deadline), param, deadline)
+        fetched = await self._fetched(source, param, deadline)
+        self.memory.hold(len(fetched))
+        return await self.decoded(fetched, param, deadline)
 
     async def _fetched(self, url: str, param: str, deadline: float) -> bytes:
         settings = self.settings
@@ -193,13 +218,16 @@ class Service:
         """The picture in a data URL, in bytes, or in a file of the index.
 
         Raises:
-            ApiError: If it is none.
+            ApiError: If it is none, or requests hold too much already.
         """
         try:
-            loose = await self.aside(self._decode, source, deadline=deadline)
+            loose = await self.decoding(self._decode, source, deadline=deadline)
         except ImageError as error:
             raise invalid(str(error), param, "invalid_image") from error
-        return self.opened.find(loose.id) or loose
+        known = self.opened.find(loose.id)
+        if known is None:
+            self.memory.hold(loose.nbytes)
+        return known or loose
 
     def _decode(self, source: str | bytes | Path) -> Opened:
         image = open_image(source, max_pixels=self.settings.max_pixels)
@@ -211,7 +239,7 @@ class Service:
         opened = self.opened.add(picture)
         with self.opened.using(opened):
             if opened.view is None:
-                await self.worker.ask([OpenAsk(opened)], nbytes=opened.nbytes, deadline=deadline)
+                await self.worker.ask([OpenAsk(opened)], deadline=deadline)
         if opened.nbytes > self.opened.budget:
             raise ApiError(
                 413, f"The open picture takes {opened.nbytes:,} bytes, more than the {self.opened.budget:,} there are.",
@@ -281,8 +309,12 @@ class Service:
         if len(text) > self.settings.max_text:
             raise invalid(f"A text has {self.settings.max_text:,} characters at most, not {len(text):,}.", param,
                           "text_too_long")  # fmt: skip
-        if any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise invalid(f"{param} holds half of a surrogate pair, which is no character.", param, "invalid_text")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise invalid(
+                f"{param} holds half of a surrogate pair, which is no character.", param, "invalid_text"
+            ) from error
         if "<|image_pad|>" in text:
             raise invalid("A text may not hold '<|image_pad|>'; send the picture beside it.", param, "invalid_text")
 
@@ -293,18 +325,27 @@ class Service:
             ApiError: If it takes no more, is too late, or an ask makes no sense.
         """
         pictures = {ask.picture.id: ask.picture for ask in asks if ask.picture is not None}
-        nbytes = sum(picture.nbytes for picture in pictures.values() if picture.view is None)
-        nbytes += sum(4 * len(ask.text) for ask in asks if isinstance(ask, EmbedAsk) and ask.text is not None)
+        self.memory.hold(sum(self._weight(ask) for ask in asks))
         for picture in pictures.values():
             picture.users += 1
         try:
-            return await self.worker.ask(asks, nbytes=nbytes, deadline=deadline)
+            return await self.worker.ask(asks, deadline=deadline)
         except ValueError as error:
             raise invalid(str(error)) from error
         finally:
             for picture in pictures.values():
                 picture.users -= 1
             self.opened.make_room()
+
+    def _weight(self, ask: Ask) -> int:
+        """Bytes that an ask and its answer hold, beside the picture."""
+        if isinstance(ask, OpenAsk):
+            return 0
+        given = 0 if ask.prompt is None or ask.prompt.mask is None else ask.prompt.mask.array.nbytes
+        if isinstance(ask, MaskAsk):
+            width, height = ask.picture.size
+            return given + width * height
+        return given + 4 * len(ask.text or "") + NUMBER_BYTES * self.embedder.dimension
 
 
 def _prompt(given: Prompt, size: tuple[int, int]) -> VisualPrompt:

@@ -22,7 +22,7 @@ class Settings:
         max_inputs: Texts of one embeddings request, and candidates of one rank request.
         max_text: Characters of a text.
         queue_rows: Embeddings and masks that may wait; what comes on top is answered with 429.
-        queue_bytes: Bytes of the pictures and texts that may wait.
+        queue_bytes: Bytes of the pictures, masks, texts and answers of all requests; what comes on top gets 429.
         batch_rows: Embeddings and masks that are computed in one go.
         wait: Seconds that a first job waits for others to share its batch.
         deadline: Seconds after which a request is given up.
@@ -30,6 +30,7 @@ class Settings:
         url_timeout: Seconds for fetching a picture from a URL.
         opened_bytes: Memory for open pictures; the one that was not used for longest goes first.
         decoders: Threads that decode pictures.
+        connections: Connections at a time; what comes on top takes the place of one without a request.
 
     Raises:
         ValueError: If the key is too short, or a limit is not positive.
@@ -52,6 +53,7 @@ class Settings:
     url_timeout: float = 10.0
     opened_bytes: int = 1_000_000_000
     decoders: int = 2
+    connections: int = 512
 
     def __post_init__(self) -> None:
         """Refuses what cannot be meant."""

@@ -57,7 +57,7 @@ Ask = EmbedAsk | MaskAsk | OpenAsk
 
 @dataclass(frozen=True, eq=False)
 class Embedded:
-    """An embedding (D,), and how many tokens its text has."""
+    """An embedding (D,), and how many tokens the language model read for it."""
 
     vector: NDArray[np.float32]
     tokens: int
@@ -132,7 +132,17 @@ class Work:
         self._note(asks, places, vectors, answers)
 
     def _note(self, asks: Sequence[Any], places: list[int], vectors: NDArray[np.float32], answers: list[Any]) -> None:
-        words = [" ".join(part for part in (asks[place].instruction, asks[place].text) if part) for place in places]
-        ids = self.embedder.processor.tokenizer(words, add_special_tokens=False, verbose=False)["input_ids"]
-        for place, vector, own in zip(places, vectors, ids, strict=True):
-            answers[place] = Embedded(vector, len(own))
+        for place, vector, count in zip(places, vectors, self._counts([asks[place] for place in places]), strict=True):
+            answers[place] = Embedded(vector, count)
+
+    def _counts(self, asks: Sequence[EmbedAsk]) -> list[int]:
+        """Lengths of what the language model reads: segmentation, image and text tokens."""
+        processor, side = self.embedder.processor, self.embedder.model.config.segmentation_side
+        texts, pictures = [], []
+        for ask in asks:
+            image = None if ask.picture is None else ask.picture.image
+            item = Item(text=ask.text, image=image, prompt=ask.prompt, instruction=ask.instruction)
+            texts.append(processor.render(item, ask.prompt))
+            pictures.append(0 if ask.picture is None else processor.image_tokens(*ask.picture.size))
+        ids = processor.token_ids(texts, pictures)
+        return [len(own) + (side**2 if image else 0) for own, image in zip(ids, pictures, strict=True)]
