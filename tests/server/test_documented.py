@@ -10,13 +10,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.server.live import running
 from tests.tiny import picture
 from virtue.embedder import Embedder
+from virtue.images import image_size
 from virtue.index import Index, build
 from virtue.server import create_app
+from virtue.server.files import THUMBNAIL_BYTES
 from virtue.server.settings import Settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
@@ -57,22 +60,59 @@ def run(command: list[str], text: str, folder: Path) -> list[str]:
 def test_the_python_client(address: str, folder: Path) -> None:
     pytest.importorskip("openai")
     width = str(Embedder.from_pretrained("nano", device="cpu").dimension)
-    assert run([sys.executable, "-"], blocks("python", address), folder) == [f"2 {width}", width]
+    assert run([sys.executable, "-"], blocks("python", address), folder) == [
+        f"2 {width}",
+        width,
+        "['box', 'mask', 'outline', 'quality'] street.jpg 2 1 nano",
+    ]
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_curl(address: str, folder: Path) -> None:
-    text = re.sub(r"^(curl .*)$", r"echo; \1", blocks("bash", address), flags=re.MULTILINE)  # a line for each answer
+    text = re.sub(r"^curl ", "echo; curl ", blocks("bash", address), flags=re.MULTILINE)  # a line for each answer
     answers = [json.loads(line) for line in run(["bash", "-eu"], text, folder) if line]
-    assert [sorted(answer) for answer in answers] == [
-        ["data", "model", "object", "usage"],
-        ["box", "mask", "outline", "quality"],
-        ["data", "object"],
-        ["data", "object"],
-    ]
-    assert len(answers[0]["data"][0]["embedding"]) == 8
-    assert answers[2]["data"][0]["path"] == "street.jpg"
-    assert [row["text"] for row in answers[3]["data"]] == ["a dog", "a cat"]
+    text_embedded, embedded, mask, found, ranked, closed, gallery, models, model, health = answers
+    assert len(text_embedded["data"][0]["embedding"]) == 8
+    assert len(embedded["data"][0]["embedding"]) == model["dimensions"]
+    assert mask["mask"]["size"] == [240, 320]
+    assert found["data"][0]["path"] == "street.jpg"
+    assert [row["text"] for row in ranked["data"]] == ["a dog", "a cat"]
+    assert closed["deleted"]
+    assert [(row["path"], row["width"], row["height"]) for row in gallery["data"]] == [("street.jpg", 320, 240)]
+    assert (models["data"], health) == ([model], {"status": "ok"})
+    assert all(max(image_size(folder / name)) == 200 for name in ("open.jpg", "indexed.jpg"))
+    assert "virtue_requests_total" in (folder / "metrics.txt").read_text()
+
+
+def test_every_route_is_asked_and_listed(address: str) -> None:
+    openapi = httpx2.get(f"{address}/openapi.json").json()
+    table = PAGE[PAGE.index("## Routes") : PAGE.index("### Masks")]
+    for path, methods in openapi["paths"].items():
+        pattern = re.escape(path).replace(r"\{id\}", r"\$id").replace(r"\{model\}", "nano")
+        assert f"{path}`" in table or f"{path}?" in table, path
+        for method in methods:
+            option = "-X DELETE " if method == "delete" else ""
+            quoted = rf"^(?:id=\$\()?curl -s {option}['\"]?http://127\.0\.0\.1:8000{pattern}(?=['\"? \n])"
+            assert re.search(quoted, PAGE, re.MULTILINE), (method, path)
+
+
+def test_every_status_is_listed(address: str) -> None:
+    openapi = httpx2.get(f"{address}/openapi.json").json()
+    routes = [route for methods in openapi["paths"].values() for route in methods.values()]
+    said = {status for route in routes for status in route["responses"]}
+    listed = set(re.findall(r"^\| (\d{3}) \|", PAGE, re.MULTILINE))
+    assert listed == {status for status in said if int(status) >= 400} | {"405"}  # which is of no route
+
+
+def test_nothing_of_a_request_is_logged(
+    address: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level("DEBUG", "virtue"), httpx2.Client(base_url=address) as client:
+        for body in ({"input": "a dog"}, {"input": [1]}, {"messages": "a dog"}, {"input": "a dog", "model": "a dog"}):
+            client.post("/v1/embeddings", json=body)
+        client.get("/v1/gallery/image", params={"path": "a dog"})
+    assert [record for record in caplog.records if record.name.startswith(("virtue", "uvicorn"))] == []
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_limits_are_those_of_the_settings() -> None:
@@ -81,7 +121,10 @@ def test_the_limits_are_those_of_the_settings() -> None:
     assert f"| {limits.max_pixels // 10**6} million |" in PAGE
     assert f"| {limits.max_inputs:,} |" in PAGE
     assert f"| {limits.max_text:,} |" in PAGE
-    assert f"| {limits.queue_rows:,}, or {limits.queue_bytes // 10**6} MB |" in PAGE
+    assert f"| {limits.queue_rows:,} |" in PAGE
+    assert f"| {limits.queue_bytes // 10**6} MB |" in PAGE
+    assert f"| {limits.connections};" in PAGE
+    assert f"| {THUMBNAIL_BYTES // 10**6} MB |" in PAGE
     assert f"| {limits.batch_rows}, after {1000 * limits.wait:.0f} ms of waiting" in PAGE
     assert f"| {limits.deadline:.0f} s, {limits.body_timeout:.0f} s |" in PAGE
     assert f"| {limits.opened_bytes // 10**9} GB;" in PAGE

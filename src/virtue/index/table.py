@@ -272,10 +272,16 @@ class Index:
 
     def files(self) -> dict[str, tuple[int, int]]:
         """Every indexed image: its path, when it was changed (nanoseconds since 1970), and its bytes."""
-        columns = ["path", "mtime_ns", "size"]
-        rows = self._table.search().where("kind = 'image'").select(columns).limit(None).to_arrow()
-        path, mtime_ns, size = (rows[name].to_pylist() for name in columns)
-        return dict(zip(path, zip(mtime_ns, size, strict=True), strict=True))
+        return self._of_images("mtime_ns", "size")
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Every indexed image: its path, and its width and height in pixels after the EXIF turn."""
+        return self._of_images("width", "height")
+
+    def _of_images(self, *columns: str) -> dict[str, tuple[int, int]]:
+        rows = self._table.search().where("kind = 'image'").select(["path", *columns]).limit(None).to_arrow()
+        path, first, second = (rows[name].to_pylist() for name in ("path", *columns))
+        return dict(zip(path, zip(first, second, strict=True), strict=True))
 
     def write(self, rows: Sequence[Row], replaced: Iterable[str] = ()) -> None:
         """Adds rows and removes all other rows of the replaced images, in one commit.

@@ -176,6 +176,11 @@ class VirtueProcessor(ProcessorMixin):
         merged = self.image_processor.merge_size**2
         return [count // merged for count in image_grid_thw.prod(1).tolist()]
 
+    def image_tokens(self, width: int, height: int) -> int:
+        """Image tokens of a picture of this size, in pixels."""
+        read = self._tower_size(width, height)
+        return read[0] * read[1] // self._cell**2
+
     def text_inputs(self, texts: Sequence[str], image_tokens: Sequence[int]) -> dict[str, Tensor]:
         """Token ids of rows, padded on the tokenizer's side.
 
@@ -279,17 +284,24 @@ class VirtueProcessor(ProcessorMixin):
 
     def at_tower_size(self, image: Image.Image) -> Image.Image:
         """The picture at the size whose patches the vision tower reads."""
-        processor = self.image_processor
-        factor = processor.patch_size * processor.merge_size
-        if min(image.size) < factor:
+        if min(image.size) < self._cell:
             image = image.resize((TINY_SIDE, TINY_SIDE), Image.Resampling.BICUBIC)
-        width, height = image.size
+        return image.resize(self._tower_size(*image.size), Image.Resampling.BICUBIC)
+
+    @property
+    def _cell(self) -> int:
+        """Pixels along the side of what becomes one image token."""
+        return int(self.image_processor.patch_size * self.image_processor.merge_size)
+
+    def _tower_size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height at which a picture of this size is read."""
+        if min(width, height) < self._cell:
+            width = height = TINY_SIDE
         if max(width, height) / min(width, height) > LARGEST_RATIO:
             width = height = max(width, height)
-        new_height, new_width = smart_resize(
-            height, width, factor, processor.size["shortest_edge"], processor.size["longest_edge"]
-        )
-        return image.resize((new_width, new_height), Image.Resampling.BICUBIC)
+        size = self.image_processor.size
+        new_height, new_width = smart_resize(height, width, self._cell, size["shortest_edge"], size["longest_edge"])
+        return new_width, new_height
 
     def _patches(self, shrunk: Image.Image) -> tuple[Tensor, tuple[int, int, int]]:
         """A picture's normalised patches (rows * columns, patch volume), and its grid: time, rows, columns.

@@ -2,85 +2,185 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
+from virtue.server.curl import Served, commands, needs_index
+
 Schema = Mapping[str, Any]
 
 
-def documentation(openapi: Schema) -> str:
+def documentation(openapi: Schema, served: Served) -> str:
     """The page.
 
     Args:
         openapi: What `/openapi.json` says.
+        served: The server that the examples are for.
     """
     routes = [(path, method, route) for path, methods in openapi["paths"].items() for method, route in methods.items()]
-    listed = "".join(f'<li><a href="#{_anchor(*route[:2])}">{_name(*route[:2])}</a></li>' for route in routes)
-    sections = "".join(_section(path, method, route, openapi) for path, method, route in routes)
-    title = escape(f"{openapi['info']['title']} {openapi['info']['version']}")
+    listed = "".join(
+        f'<li><a href="#{_anchor(path, method)}">{_name(path, method)}</a> {escape(route["summary"])}</li>'
+        for path, method, route in routes
+    )
+    sections = "".join(_section(path, method, route, openapi, served) for path, method, route in routes)
+    title = escape(f"The API of {openapi['info']['title']} {openapi['info']['version']}")
     return (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}: API</title>'
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<link rel="stylesheet" href="/docs.css"></head><body><main><h1>{title}</h1>'
-        f"<p>{escape(openapi['info'].get('description', ''))} Coordinates are pixels of the picture after its EXIF "
-        'turn. For programs: <a href="/openapi.json">/openapi.json</a>.</p>'
-        f"<nav><ul>{listed}</ul></nav>{sections}</main></body></html>"
+        '<link rel="icon" href="/static/icon.svg"><link rel="stylesheet" href="/docs.css"></head>'
+        f'<body><main>{_header(title, openapi, served)}<nav aria-label="Routes"><ul>{listed}</ul></nav>{sections}'
+        "</main></body></html>"
     )
 
 
-def _section(path: str, method: str, route: Schema, openapi: Schema) -> str:
-    fields = [*_parameters(route), *_fields(route, openapi)]
-    table = "".join(
-        f"<tr><th scope='row'><code>{escape(name)}</code></th><td>{escape(what)}</td></tr>" for name, what in fields
+def _header(title: str, openapi: Schema, served: Served) -> str:
+    key = ", once <code>VIRTUE_API_KEY</code> holds the key of the server" if served.is_keyed else ""
+    return (
+        f"<header><h1>{title}</h1><p>{escape(openapi['info'].get('description', ''))} Coordinates are pixels of the "
+        "picture after its EXIF turn; boxes are left, top, right, bottom. Every example runs in a shell as it "
+        f"stands{key}.</p><p>OpenAI's clients want <code>{escape(served.address)}/v1</code> as their base URL. "
+        'Programs read <a href="/openapi.json">/openapi.json</a>. <a href="/">The page</a> uses all of it.</p></header>'
     )
+
+
+def _section(path: str, method: str, route: Schema, openapi: Schema, served: Served) -> str:
+    paragraphs = "".join(f"<p>{_words(each)}</p>" for each in route.get("description", "").split("\n\n"))
+    if needs_index(path, route) and not served.has_index:
+        paragraphs += "<p><strong>This server has no index: start it with --index.</strong></p>"
+    request = _parameters(route, openapi) + _body(route, openapi)
     examples = "".join(
-        f"<h3>{escape(title)}</h3><pre tabindex='0'>{escape(command)}</pre>"
-        for title, command in _examples(path, method, route)
+        f"<h3>{escape(title)}</h3><pre><code>{escape(command)}</code></pre>"
+        for title, command in commands(path, method, route, served)
     )
     return (
-        f'<section id="{_anchor(path, method)}"><h2>{_name(path, method)}</h2><p>{escape(route.get("summary", ""))}. '
-        f"{escape(route.get('description', ''))}</p>{f'<table>{table}</table>' if table else ''}{examples}</section>"
+        f'<section id="{_anchor(path, method)}"><h2><a href="#{_anchor(path, method)}">{_name(path, method)}</a></h2>'
+        f"<div><div><p><strong>{escape(route['summary'])}.</strong></p>{paragraphs}"
+        f"{f'<h3>Request</h3><ul>{request}</ul>' if request else ''}{_answer(route, openapi)}{_errors(route)}</div>"
+        f"<div>{examples}</div></div></section>"
     )
 
 
 def _name(path: str, method: str) -> str:
-    return f"<code>{method.upper()} {escape(path)}</code>"
+    return f"<code><b>{method.upper()}</b> {escape(path)}</code>"
 
 
 def _anchor(path: str, method: str) -> str:
     return escape(f"{method}{path}".replace("/", "-").replace("{", "").replace("}", ""))
 
 
-def _parameters(route: Schema) -> Iterator[tuple[str, str]]:
-    for parameter in route.get("parameters", []):
-        if parameter["in"] != "header":
-            yield parameter["name"], parameter.get("description") or parameter["schema"].get("description", "")
+def _words(text: str) -> str:
+    """Text with `code` in it."""
+    parts = escape(" ".join(text.split())).split("`")
+    return "".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts))
 
 
-def _fields(route: Schema, openapi: Schema) -> Iterator[tuple[str, str]]:
-    schema = route.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
-    if "$ref" in schema:
-        schema = openapi["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-    required = schema.get("required", [])
-    for name, field in schema.get("properties", {}).items():
-        yield name, f"{field.get('description', '')}{' Required.' if name in required else ''}".strip()
+# Requests and answers
 
 
-def _examples(path: str, method: str, route: Schema) -> Iterator[tuple[str, str]]:
-    """Titles and curl commands."""
-    address = f"http://127.0.0.1:8000{path.replace('{id}', 'ID')}"
+def _parameters(route: Schema, openapi: Schema) -> str:
+    return "".join(
+        _field(one["name"], {"description": one.get("description", "")} | one["schema"], one["required"], openapi)
+        for one in route.get("parameters", [])
+        if one["in"] != "header"
+    )
+
+
+def _body(route: Schema, openapi: Schema) -> str:
     content = route.get("requestBody", {}).get("content", {})
-    for example in content.get("application/json", {}).get("examples", {}).values():
-        body = shlex.quote(json.dumps(example["value"]))
-        yield example["summary"], f"curl {address} \\\n  -H 'Content-Type: application/json' \\\n  -d {body}"
-    if "multipart/form-data" in content:
-        yield "A file", f"curl {address} -F file=@street.jpg"
-        yield "The bytes of a file", f"curl {address} -H 'Content-Type: image/jpeg' --data-binary @street.jpg"
-    if not content:
-        needed = [one["name"] for one in route.get("parameters", []) if one["in"] == "query" and one.get("required")]
-        query = f"?{'&'.join(f'{name}=street.jpg' for name in needed)}" if needed else ""
-        flag = "" if method == "get" else f"-X {method.upper()} "
-        yield "Example", f"curl {flag}{shlex.quote(address + query)}"
+    fields = _fields(content.get("application/json", {}).get("schema", {}), openapi)
+    for kind in content:
+        if kind == "multipart/form-data":
+            fields += f"<li>or a form with the field <code>file</code>, as {_code(kind)}</li>"
+        elif kind != "application/json":
+            fields += f"<li>or the bytes of the file, as {_code(kind)}</li>"
+    return fields
+
+
+def _answer(route: Schema, openapi: Schema) -> str:
+    answer = route["responses"]["200"].get("content", {})
+    lists = "".join(
+        _fields(said["schema"], openapi, is_answer=True) if kind == "application/json" else f"<li>{_code(kind)}</li>"
+        for kind, said in answer.items()
+    )
+    return f"<h3>Answer</h3><ul>{lists}</ul>"
+
+
+def _errors(route: Schema) -> str:
+    rows = "".join(
+        f"<li><b>{status}</b> {_words(answer['description'])}{_said(answer)}</li>"
+        for status, answer in route["responses"].items()
+        if status != "200"
+    )
+    return f"<details><summary>Other answers</summary><ul>{rows}</ul></details>"
+
+
+def _said(answer: Schema) -> str:
+    examples = answer.get("content", {}).get("application/json", {}).get("examples", {})
+    errors = [example["value"]["error"] for example in examples.values()]
+    return "".join(f"<p>{_code(error['code'] or '')} {escape(error['message'])}</p>" for error in errors)
+
+
+def _fields(schema: Schema, openapi: Schema, *, is_answer: bool = False) -> str:
+    """The fields of an object as items of a list; those of each kind, where it is one of several."""
+    kinds = list(_kinds(schema, openapi))
+    if len(kinds) > 1:
+        return "".join(
+            f"<li>{_words(kind.get('description', ''))}<ul>{_fields(kind, openapi)}</ul></li>" for kind in kinds
+        )
+    return "".join(
+        _field(name, field, not is_answer and name in kind.get("required", ()), openapi, is_answer=is_answer)
+        for kind in kinds
+        for name, field in kind.get("properties", {}).items()
+    )
+
+
+def _field(name: str, field: Schema, is_required: bool, openapi: Schema, *, is_answer: bool = False) -> str:
+    inner = _fields(_innermost(field, openapi), openapi, is_answer=is_answer)
+    described = field.get("description") or next(_kinds(field, openapi), {}).get("description", "")
+    return (
+        f"<li>{_code(name)} <i>{escape(_type(field, openapi))}{', required' if is_required else ''}</i> "
+        f"{_words(described)}{f'<ul>{inner}</ul>' if inner else ''}</li>"
+    )
+
+
+def _code(text: str) -> str:
+    return f"<code>{escape(text)}</code>"
+
+
+def _kinds(schema: Schema, openapi: Schema) -> Iterator[Schema]:
+    """What a schema may be, null aside."""
+    if "$ref" in schema:
+        yield from _kinds(openapi["components"]["schemas"][schema["$ref"].rpartition("/")[2]], openapi)
+        return
+    choices = schema.get("anyOf", schema.get("oneOf"))
+    if choices is None:
+        if schema and schema.get("type") != "null":
+            yield schema
+        return
+    for choice in choices:
+        yield from _kinds(choice, openapi)
+
+
+def _innermost(schema: Schema, openapi: Schema) -> Schema:
+    """What the lists in a schema are of, where that is objects."""
+    found = [
+        _innermost(kind["items"], openapi) if kind.get("type") == "array" else kind for kind in _kinds(schema, openapi)
+    ]
+    return {"anyOf": [kind for kind in found if "anyOf" in kind or "properties" in kind]}
+
+
+def _type(schema: Schema, openapi: Schema) -> str:
+    names = dict.fromkeys(_type_of(kind, openapi) for kind in _kinds(schema, openapi))
+    default = None if "const" in schema else schema.get("default")
+    return " or ".join(names) + (f", {default} by default" if default is not None else "")
+
+
+def _type_of(kind: Schema, openapi: Schema) -> str:
+    if "const" in kind:
+        return f'"{kind["const"]}"'
+    if "enum" in kind:
+        return " or ".join(f'"{value}"' for value in kind["enum"])
+    if kind.get("type") == "array":
+        return f"list of {_type(kind['items'], openapi)}"
+    return str(kind.get("type", "object"))

@@ -1,17 +1,20 @@
-"""The pictures of the index: these files and no others, as JPEG that a browser shows."""
+"""The pictures of the index: these files and no others, as JPEG that a browser shows; small ones are kept."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import threading
 import time
+from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from PIL import Image
 
-from virtue.images import open_image, thumbnail
+from virtue.images import image_key, open_image, thumbnail
 from virtue.server.errors import ApiError
 
 if TYPE_CHECKING:
@@ -25,6 +28,27 @@ MAX_SIDE = 3000
 
 QUALITY = 90
 
+THUMBNAIL_BYTES = 64_000_000
+"""Memory for pictures of the index that were made small."""
+
+MOST_OF_IT = 16
+"""What takes more than this part of it is not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A picture of the index.
+
+    Attributes:
+        nbytes: Of the file.
+        width: In pixels, after the EXIF turn.
+        height: In pixels, after the EXIF turn.
+    """
+
+    nbytes: int
+    width: int
+    height: int
+
 
 class IndexFiles:
     """Which files an index holds.
@@ -37,15 +61,46 @@ class IndexFiles:
         self._index = index
         self._lock = threading.Lock()
         self._read_at = -FRESH
-        self._files: dict[str, tuple[int, int]] = {}
+        self._files: dict[str, Listed] = {}
+        self.thumbnails = Thumbnails()
 
-    def listed(self) -> dict[str, tuple[int, int]]:
-        """Every picture's path, with when it was changed (nanoseconds since 1970) and its bytes; may read the disk."""
+    def listed(self) -> dict[str, Listed]:
+        """Every picture by its path, in the order of the paths; may read the disk."""
         with self._lock:
             if time.monotonic() - self._read_at >= FRESH:
-                self._files = dict(sorted(self._index.files().items()))
+                sizes = self._index.sizes()
+                files = sorted(self._index.files().items())
+                # What was indexed between the two is there the next time.
+                self._files = {path: Listed(nbytes, *sizes[path]) for path, (_, nbytes) in files if path in sizes}
                 self._read_at = time.monotonic()
             return self._files
+
+    def shown(self, path: str, size: int) -> tuple[Path, str]:
+        """The file of a picture, and an HTTP entity tag for it at a size, which is another when the file changes.
+
+        Raises:
+            ApiError: 404 as `find` raises it.
+        """
+        file = self.find(path, "path")
+        return file, f'"{hashlib.blake2b(repr((image_key(file), size)).encode(), digest_size=12).hexdigest()}"'
+
+    def thumbnail(self, file: Path, tag: str, size: int, max_pixels: int) -> bytes:
+        """A picture as JPEG that fits a square of `size` pixels; reads and decodes it, unless it is kept.
+
+        Args:
+            file: As `shown` gives it.
+            tag: As `shown` gives it.
+            size: Pixels.
+            max_pixels: The largest picture that is decoded.
+
+        Raises:
+            ImageError: If it is no image any longer, broken, or too large.
+        """
+        kept = self.thumbnails.get(tag)
+        if kept is None:
+            kept = jpeg(open_image(file, max_pixels=max_pixels), size)
+            self.thumbnails.keep(tag, kept)
+        return kept
 
     def find(self, path: str, param: str) -> Path:
         """The file of a picture; may read the disk.
@@ -71,18 +126,39 @@ class IndexFiles:
         return file
 
 
+class Thumbnails:
+    """Encoded pictures, the least recently used of which go when there are too many bytes.
+
+    Args:
+        budget: Bytes for all of them together.
+    """
+
+    def __init__(self, budget: int = THUMBNAIL_BYTES) -> None:
+        self.budget, self.nbytes = budget, 0
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+
+    def get(self, tag: str) -> bytes | None:
+        """What is kept under a tag; it counts as used."""
+        with self._lock:
+            if tag in self._kept:
+                self._kept.move_to_end(tag)
+            return self._kept.get(tag)
+
+    def keep(self, tag: str, data: bytes) -> None:
+        """Keeps what is not too large."""
+        if len(data) * MOST_OF_IT > self.budget:
+            return
+        with self._lock:
+            self.nbytes += len(data) - len(self._kept.pop(tag, b""))
+            self._kept[tag] = data
+            while self.nbytes > self.budget:
+                self.nbytes -= len(self._kept.popitem(last=False)[1])
+
+
 def image_address(path: str) -> str:
     """Where the server has a picture of the index."""
     return f"/v1/gallery/image?path={quote(path, safe='/')}"
-
-
-def jpeg_of_file(file: Path, size: int, max_pixels: int) -> bytes:
-    """A file as JPEG that fits a square of `size` pixels.
-
-    Raises:
-        ImageError: If it is no image, broken, or too large.
-    """
-    return jpeg(open_image(file, max_pixels=max_pixels), size)
 
 
 def jpeg(image: Image.Image, size: int) -> bytes:

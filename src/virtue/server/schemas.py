@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictInt, StrictStr, WithJsonSchema
 
 Text = StrictStr
-Handle = Annotated[str, Field(description="The id of an open picture, or a data URL; an http(s) URL if allowed.")]
+Handle = Annotated[StrictStr, Field(description="The id of an open picture, or a data URL; an http(s) URL if allowed.")]
+OneOrMore = Annotated[
+    Any,  # checked where the number of a text that is none can be said
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, {"type": "null"}]}),
+]
 
 
 class Body(BaseModel):
@@ -43,7 +47,7 @@ class TextPart(Body):
     """Words of a message."""
 
     type: Literal["text"]
-    text: Text
+    text: Annotated[Text, Field(description="Several are joined by a space.")]
 
 
 class ImageUrl(Body):
@@ -73,17 +77,25 @@ class Message(Body):
     """The message of a multimodal request."""
 
     role: Literal["user"]
-    content: StrictStr | Annotated[list[Part], Field(min_length=1, max_length=64)]
+    content: Annotated[
+        StrictStr | Annotated[list[Part], Field(min_length=1, max_length=64)],
+        Field(description="Words, or a list of parts."),
+    ]
 
 
 class EmbeddingsRequest(Body):
     """Texts in `input`, or a picture with words and a visual prompt in `messages`."""
 
-    model: StrictStr | None = None
-    input: Annotated[Any, Field(description="A text or a list of texts.")] = None
-    messages: Annotated[list[Message] | None, Field(description="One user message.")] = None
+    model: Annotated[StrictStr | None, Field(description="The model's name; the one there is if left out.")] = None
+    input: Annotated[OneOrMore, Field(description="A text or a list of texts; empty or left out beside messages.")] = (
+        None
+    )
+    messages: Annotated[
+        list[Message] | None,
+        Field(description="One user message: a picture, perhaps a visual prompt, perhaps words."),
+    ] = None
     encoding_format: Annotated[
-        Literal["float", "base64"], Field(description="Numbers, or base64 of little-endian float32.")
+        Literal["float", "base64"] | None, Field(description="Numbers, or base64 of little-endian float32.")
     ] = "float"
     dimensions: Annotated[StrictInt | None, Field(description="Keep only so many, as unit vectors again.")] = None
     user: Annotated[StrictStr | None, Field(description="Taken for compatibility; changes nothing.")] = None
@@ -95,11 +107,11 @@ class Embedding(BaseModel):
 
     object: Literal["embedding"] = "embedding"
     index: int
-    embedding: list[float] | str
+    embedding: Annotated[list[float] | str, Field(description="A unit vector, or its bytes in base64.")]
 
 
 class Usage(BaseModel):
-    """Tokens of the texts; pictures are not counted."""
+    """Tokens that the language model read, those of pictures and visual prompts among them."""
 
     prompt_tokens: int
     total_tokens: int
@@ -124,12 +136,12 @@ class OpenRequest(Body):
 class OpenImage(BaseModel):
     """An open picture."""
 
-    id: str
+    id: Annotated[str, Field(description="Names it in other requests; the same picture has the same id.")]
     object: Literal["image"] = "image"
     width: int
     height: int
-    bytes: int
-    expires_in: int | None = None
+    bytes: Annotated[int, Field(description="Memory that it takes.")]
+    expires_in: Annotated[int | None, Field(description="Always null: it stays until memory is needed.")] = None
 
 
 class Deleted(BaseModel):
@@ -146,19 +158,35 @@ class MaskRequest(Prompt):
     image: Handle
 
 
+class Mask(BaseModel):
+    """A mask as compressed COCO run lengths, as pycocotools reads them."""
+
+    size: Annotated[list[int], Field(min_length=2, max_length=2, description="Height and width.")]
+    counts: str
+
+
 class MaskAnswer(BaseModel):
     """What the model sees there."""
 
-    mask: Annotated[dict[str, Any], Field(description="COCO run lengths: size [height, width] and counts.")]
+    mask: Mask
     quality: Annotated[float, Field(description="The intersection over union that the model predicts.")]
-    box: Annotated[list[float] | None, Field(description="Around the mask; null if it is empty.")]
-    outline: Annotated[str, Field(description="The mask's edge as an SVG path in source pixels, for strokes.")]
+    box: Annotated[
+        list[float] | None,
+        Field(min_length=4, max_length=4, description="x1, y1, x2, y2 around the mask; null if it is empty."),
+    ]
+    outline: Annotated[
+        str,
+        Field(
+            description="The lines between what is in the mask and what is not, as the d of an SVG path in source "
+            "pixels: for a stroke, as it has no inside to fill."
+        ),
+    ]
 
 
 class Query(Prompt):
     """Words, a picture, or both, with what in the picture is meant."""
 
-    text: Text | None = None
+    text: Annotated[Text | None, Field(description="Words, alone or about the picture.")] = None
     image: Handle | None = None
     instruction: Annotated[Text | None, Field(description="What the embedding is for.")] = None
 
@@ -167,7 +195,7 @@ class SearchRequest(Body):
     """What to look for."""
 
     query: Query
-    top_k: Annotated[int, Field(ge=1, le=1000, strict=True)] = 20
+    top_k: Annotated[int, Field(ge=1, le=1000, strict=True, description="How many hits at most.")] = 20
     filter: Annotated[
         StrictStr | None, Field(max_length=2000, description="A condition in SQL on the index's columns: width >= 800.")
     ] = None
@@ -179,13 +207,15 @@ class FoundHit(BaseModel):
 
     path: str
     kind: Literal["image", "region"]
-    similarity: float
-    box: list[float] | None
-    mask: dict[str, Any] | None = None
-    outline: Annotated[str | None, Field(description="The region's edge as an SVG path in source pixels.")] = None
-    width: int
-    height: int
-    image: Annotated[str, Field(description="Where the picture is.")]
+    similarity: Annotated[float, Field(description="Cosine of the angle between query and hit, at most 1.")]
+    box: Annotated[
+        list[float] | None, Field(min_length=4, max_length=4, description="x1, y1, x2, y2 around the region.")
+    ]
+    mask: Annotated[Mask | None, Field(description="The region's pixels.")] = None
+    outline: Annotated[str | None, Field(description="The region's edge, as /v1/mask has it.")] = None
+    width: Annotated[int, Field(description="Of the picture.")]
+    height: Annotated[int, Field(description="Of the picture.")]
+    image: Annotated[str, Field(description="Where the server has the picture.")]
 
 
 class SearchAnswer(BaseModel):
@@ -199,7 +229,7 @@ class RankRequest(Body):
     """What is this? A picture, what in it is meant, and what it may be."""
 
     query: Query
-    candidates: Annotated[list[Text], Field(min_length=1)]
+    candidates: Annotated[list[Text], Field(min_length=1, description="What it may be.")]
 
 
 class Ranked(BaseModel):
@@ -220,9 +250,11 @@ class RankAnswer(BaseModel):
 class GalleryImage(BaseModel):
     """A picture of the index."""
 
-    path: str
-    bytes: int
-    image: str
+    path: Annotated[str, Field(description="In the indexed folder.")]
+    bytes: Annotated[int, Field(description="Of the file.")]
+    width: int
+    height: int
+    image: Annotated[str, Field(description="Where the server has the picture.")]
 
 
 class Gallery(BaseModel):
@@ -256,3 +288,20 @@ class Health(BaseModel):
     """Whether the server takes requests."""
 
     status: Literal["ok", "loading", "stopping", "failed"]
+
+
+class ErrorDetail(BaseModel):
+    """What was wrong."""
+
+    message: Annotated[str, Field(description="One sentence: what was wrong, and what would be right.")]
+    type: Literal[
+        "invalid_request_error", "authentication_error", "not_found_error", "rate_limit_error", "server_error"
+    ]
+    param: Annotated[str | None, Field(description="Which part of the request it is about.")]
+    code: Annotated[str | None, Field(description="The same for programs.")]
+
+
+class ErrorAnswer(BaseModel):
+    """What a request is answered with instead of a result, in OpenAI's form."""
+
+    error: ErrorDetail

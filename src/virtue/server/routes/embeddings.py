@@ -14,21 +14,36 @@ from numpy.typing import NDArray
 from virtue.embedder.quantization import truncate
 from virtue.server.errors import ApiError, invalid
 from virtue.server.routes.examples import EMBEDDINGS
+from virtue.server.routes.failures import ASKED, JSON_ONLY, NOT_OPEN, OTHER_MODEL, PRIVATE, failures
 from virtue.server.schemas import EmbeddingsAnswer, EmbeddingsRequest, ImagePart, Message, PromptPart, TextPart
 from virtue.server.service import Deadline, Service, ServiceOf
 from virtue.server.work import EmbedAsk, Embedded
 
 router = APIRouter(tags=["embeddings"])
 
+_FAILURES = failures(
+    *PRIVATE,
+    *ASKED,
+    JSON_ONLY,
+    NOT_OPEN,
+    OTHER_MODEL,
+    invalid("input 0 is empty; a text has at least one letter.", "input", "empty_input"),
+)
 
-@router.post("/v1/embeddings", response_model=EmbeddingsAnswer, summary="Embed texts, or a picture and what is meant")
+
+@router.post(
+    "/v1/embeddings",
+    response_model=EmbeddingsAnswer,
+    responses=_FAILURES,
+    summary="Embed texts, or a picture and what is meant",
+)
 async def embeddings(
     body: Annotated[EmbeddingsRequest, Body(openapi_examples=EMBEDDINGS)], service: ServiceOf, deadline: Deadline
 ) -> Response:
     """Embeddings, as unit vectors.
 
     Texts go as `input`. A picture goes as `messages`: one user message whose content holds the picture, perhaps a
-    visual prompt, and perhaps words.
+    visual prompt, and perhaps words; OpenAI's clients send an empty `input` beside it.
     """
     service.check_model(body.model)
     _check_dimensions(body.dimensions, service)
@@ -36,7 +51,7 @@ async def embeddings(
     asks = await _asks(body, service, deadline)
     embedded = await service.answers(asks, deadline)
     written = await service.aside(
-        _written, embedded, body.encoding_format, body.dimensions, service.model_name, deadline=deadline
+        _written, embedded, body.encoding_format or "float", body.dimensions, service.model_name, deadline=deadline
     )
     return Response(written, media_type="application/json")
 
@@ -50,7 +65,8 @@ def _check_dimensions(dimensions: int | None, service: Service) -> None:
 
 
 async def _asks(body: EmbeddingsRequest, service: Service, deadline: float) -> list[EmbedAsk]:
-    if (body.input is None) == (body.messages is None):
+    is_empty = body.input in (None, "", [])  # what clients send that must send something
+    if (body.messages is None and body.input is None) or (body.messages is not None and not is_empty):
         raise invalid("A request has either input, for texts, or messages, for a picture.", "input")
     if body.messages is None:
         texts = _texts(body.input, service)
@@ -68,12 +84,23 @@ def _texts(given: object, service: Service) -> list[str]:
         raise invalid(f"input holds {service.settings.max_inputs:,} texts at most, not {len(texts):,}.", "input")
     for number, text in enumerate(texts):
         if not isinstance(text, str):
-            kind = "a token id" if isinstance(text, int) else "tokens or messages" if isinstance(text, list) else "none"
-            raise invalid(f"input {number} is {kind}, and only texts are read; a picture goes as messages.", "input")
+            raise _not_a_text(number, text)
         if not text.strip():
             raise invalid(f"input {number} is empty; a text has at least one letter.", "input", "empty_input")
         service.check_text(text, "input")
     return texts
+
+
+def _not_a_text(number: int, given: object) -> ApiError:
+    if isinstance(given, int) or (isinstance(given, list) and given and isinstance(given[0], int)):
+        return invalid(
+            "input holds token ids, which mean something to another model's tokenizer only; send the texts themselves "
+            "(LangChain does with check_embedding_ctx_length=False).",
+            "input",
+            "token_ids",
+        )
+    kind = "a list" if isinstance(given, list) else "an object" if isinstance(given, dict) else "none"
+    return invalid(f"input {number} is {kind}, and only texts are read; a picture goes as messages.", "input")
 
 
 async def _message_ask(message: Message, instruction: str | None, service: Service, deadline: float) -> EmbedAsk:

@@ -15,11 +15,39 @@ from virtue.server.errors import ApiError, invalid
 from virtue.server.files import MAX_SIDE, jpeg
 from virtue.server.opened import Opened
 from virtue.server.routes.examples import MASK, OPEN
+from virtue.server.routes.failures import (
+    ASKED,
+    JSON_ONLY,
+    LATE,
+    NOT_OPEN,
+    NOT_THERE,
+    OUT_OF_RANGE,
+    PRIVATE,
+    SENT,
+    failures,
+    no_index,
+    picture_answer,
+)
 from virtue.server.schemas import Deleted, MaskAnswer, MaskRequest, OpenImage, OpenRequest
 from virtue.server.service import Deadline, Service, ServiceOf
 from virtue.server.work import MaskAsk
 
 router = APIRouter(tags=["images"])
+
+_OPEN_FAILURES = failures(
+    *PRIVATE,
+    *ASKED,
+    ApiError(
+        415,
+        "The content type text/plain is not read here; a picture is sent as multipart/form-data, as JSON, or by itself "
+        "with its image/... type.",
+        code="wrong_content_type",
+    ),
+    NOT_OPEN,
+    NOT_THERE,
+    no_index(),
+    invalid("Give either image, a data URL, or index_path, a picture of the index.", "image"),
+)
 
 Size = Annotated[int, Query(ge=1, le=MAX_SIDE, description="Pixels of the longer side, at most.")]
 
@@ -41,7 +69,13 @@ _OPEN_BODY = {
 }
 
 
-@router.post("/v1/images", response_model=OpenImage, openapi_extra=_OPEN_BODY, summary="Open a picture")
+@router.post(
+    "/v1/images",
+    response_model=OpenImage,
+    openapi_extra=_OPEN_BODY,
+    responses=_OPEN_FAILURES,
+    summary="Open a picture",
+)
 async def open_picture(request: Request, service: ServiceOf, deadline: Deadline) -> OpenImage:
     """Reads and encodes a picture once, so that each question about it is answered fast.
 
@@ -93,12 +127,12 @@ async def _named(body: bytes, service: Service, deadline: float) -> Opened:
     return await service.decoded(file, "index_path", deadline)
 
 
-def no_index() -> ApiError:
-    """The error of a server without an index."""
-    return ApiError(404, "This server has no index; start it with --index.", code="no_index")
-
-
-@router.get("/v1/images/{id}", response_class=Response, summary="Show an open picture")
+@router.get(
+    "/v1/images/{id}",
+    response_class=Response,
+    responses={200: picture_answer("The picture."), **failures(*PRIVATE, LATE, NOT_OPEN, OUT_OF_RANGE)},
+    summary="Show an open picture",
+)
 async def shown(id: str, service: ServiceOf, deadline: Deadline, size: Size = MAX_SIDE) -> Response:
     """The picture as JPEG."""
     opened = service.opened.get(id, "id")
@@ -106,14 +140,26 @@ async def shown(id: str, service: ServiceOf, deadline: Deadline, size: Size = MA
     return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
 
-@router.delete("/v1/images/{id}", response_model=Deleted, summary="Close an open picture")
+@router.delete(
+    "/v1/images/{id}",
+    response_model=Deleted,
+    responses=failures(*PRIVATE, *SENT, NOT_OPEN),
+    summary="Close an open picture",
+)
 async def closed(id: str, service: ServiceOf) -> Deleted:
     """Forgets the picture."""
     service.opened.remove(id)
     return Deleted(id=id)
 
 
-@router.post("/v1/mask", response_model=MaskAnswer, summary="Preview what is meant")
+@router.post(
+    "/v1/mask",
+    response_model=MaskAnswer,
+    responses=failures(
+        *PRIVATE, *ASKED, JSON_ONLY, NOT_OPEN, invalid("Say what is meant; give points, box or mask.", "points")
+    ),
+    summary="Preview what is meant",
+)
 async def mask(
     body: Annotated[MaskRequest, Body(openapi_examples=MASK)], service: ServiceOf, deadline: Deadline
 ) -> dict[str, Any]:

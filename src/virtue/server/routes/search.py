@@ -13,7 +13,7 @@ from virtue.masks import outline
 from virtue.server.errors import invalid
 from virtue.server.files import image_address
 from virtue.server.routes.examples import RANK, SEARCH
-from virtue.server.routes.images import no_index
+from virtue.server.routes.failures import ASKED, JSON_ONLY, NOT_OPEN, PRIVATE, failures, no_index
 from virtue.server.schemas import RankAnswer, RankRequest, SearchAnswer, SearchRequest
 from virtue.server.service import Deadline, ServiceOf
 from virtue.server.work import EmbedAsk
@@ -24,7 +24,19 @@ LONGEST_REASON = 400
 router = APIRouter(tags=["search"])
 
 
-@router.post("/v1/search", response_model=SearchAnswer, summary="Search the index")
+@router.post(
+    "/v1/search",
+    response_model=SearchAnswer,
+    responses=failures(
+        *PRIVATE,
+        *ASKED,
+        JSON_ONLY,
+        no_index(),
+        NOT_OPEN,
+        invalid("A query needs words or a picture; give query.text or query.image.", "query"),
+    ),
+    summary="Search the index",
+)
 async def search(
     body: Annotated[SearchRequest, Body(openapi_examples=SEARCH)], service: ServiceOf, deadline: Deadline
 ) -> dict[str, Any]:
@@ -85,7 +97,18 @@ def _hit(hit: Hit) -> dict[str, Any]:
     }
 
 
-@router.post("/v1/rank", response_model=RankAnswer, summary="What is this?")
+@router.post(
+    "/v1/rank",
+    response_model=RankAnswer,
+    responses=failures(
+        *PRIVATE,
+        *ASKED,
+        JSON_ONLY,
+        NOT_OPEN,
+        invalid("A candidate has at least one letter.", "candidates", "empty_input"),
+    ),
+    summary="What is this?",
+)
 async def rank(
     body: Annotated[RankRequest, Body(openapi_examples=RANK)], service: ServiceOf, deadline: Deadline
 ) -> dict[str, Any]:
