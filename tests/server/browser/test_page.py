@@ -1,7 +1,5 @@
 """The page in a real browser: every gesture, with the request it sends and the result it shows, at two sizes."""
 
-import time
-
 import pytest
 
 pytest.importorskip("selenium", reason="the browser is driven by selenium")
@@ -10,73 +8,51 @@ pytest.importorskip("fastapi", reason="the page is served by fastapi")
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
-from tests.server.browser.driving import CHROMIUM, DRIVER, Browser, made_index, served
-from virtue.embedder import Embedder
-from virtue.evaluation.scenes import interior_point
-from virtue.server.settings import Settings
+from tests.server.browser.driving import PICTURE, near, needs_browser, thing
 
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver: Debian's packages chromium and chromium-driver"
-)
-PICTURE = "scene-1329.png"
-KEY = "a-key-of-this-test"
+pytestmark = needs_browser
 
-
-@pytest.fixture(scope="module")
-def nano():
-    return Embedder.from_pretrained("nano", device="cpu")
-
-
-@pytest.fixture(scope="module")
-def indexed(nano, tmp_path_factory):
-    return made_index(tmp_path_factory.mktemp("pictures"), nano)
+# Answers to /v1/mask wait until `release()`; `held` has what was asked, with its signal.
+_HOLD = """
+window.held = [];
+const fetched = window.fetch;
+window.fetch = async (path, options = {}) => {
+  if (!String(path).startsWith("/v1/mask")) return fetched(path, options);
+  await new Promise((go) => { held.push({ point: JSON.parse(options.body).points[0], signal: options.signal, go }); });
+  return fetched(path, options);
+};
+"""
 
 
-@pytest.fixture(scope="module")
-def address(nano, indexed):
-    with served(nano, indexed[0]) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def browser():
-    own = Browser()
-    yield own
-    own.driver.quit()
-
-
-@pytest.fixture(params=[(1280, 800), (390, 844)], ids=["desktop", "phone"])
-def page(request, browser, address):
-    """The page with the first picture open."""
-    browser.resize(*request.param)
-    browser.open(address, f"#image={PICTURE}")
-    browser.opened()
-    browser.errors()
-    browser.forget()
-    yield browser
-    assert browser.errors() == []
-
-
-def thing(indexed):
-    """A place on the largest thing of the picture."""
-    shown = max(indexed[1][PICTURE].objects, key=lambda own: own.mask.sum())
-    point = interior_point(shown.mask)
-    return point.x, point.y
-
-
-def near(found, expected, slack=3.0):
-    return all(abs(one - other) <= slack for one, other in zip(found, expected, strict=True))
-
-
-def test_hover_shows_a_mask_within_a_tenth_of_a_second(page, indexed):
+def test_hover_shows_a_mask(page, indexed):
     x, y = thing(indexed)
-    for step in range(12):
+    for step in range(8):
         page.go(x + step, y + step).perform()
-        time.sleep(0.06)
-    page.until(lambda: page.find("#marks .preview"))
-    times = page.run("return performance.getEntriesByName('virtue:hover').map((mark) => mark.detail.milliseconds)")
-    assert sorted(times)[len(times) // 2] < 100
+        page.until(lambda: page.find("#marks .preview"))
+    asked = page.requests("/v1/mask")
+    assert 1 <= len(asked) <= 8
+    assert all(near(one["body"]["points"][0][:2], (x, y), 12) and one["status"] == 200 for one in asked)
     assert page.all("#marks .spot") == []
+    assert all("points" not in one["body"]["query"] for one in page.requests("/v1/search"))  # nothing is taken yet
+    times = page.run("return performance.getEntriesByName('virtue:hover').map((mark) => mark.detail.milliseconds)")
+    print(f"hover to mask: {sorted(times)[len(times) // 2]:.0f} ms (the median of {len(times)})")
+
+
+def test_a_newer_hover_takes_the_place_of_an_older_one(page):
+    page.run(_HOLD)
+    for place in ((20, 30), (90, 90), (150, 150), (220, 200)):
+        page.go(*place).perform()
+    page.until(lambda: page.run("return held.length") == 1)
+    page.run("held[0].go()")
+    page.until(lambda: page.run("return held.length") == 2)  # those between are not asked any more
+    points = page.run("return held.map((one) => one.point)")
+    assert near(points[0][:2], (20, 30))
+    assert near(points[1][:2], (220, 200))
+    assert not page.run("return held[1].signal.aborted")
+    ActionChains(page.driver, 0).move_to_element(page.find("#home")).perform()
+    page.until(lambda: page.run("return held[1].signal.aborted"))
+    page.run("held[1].go()")
+    assert page.all("#marks .preview") == []
 
 
 def test_click_takes_and_shift_and_right_click_exclude(page, indexed):
@@ -120,47 +96,6 @@ def test_a_mask_is_painted_and_erased(page):
     page.go(70, 120).click_and_hold().perform()
     page.go(170, 120).release().perform()
     page.request("/v1/search", lambda body: "mask" not in body["query"])  # nothing is left of it
-
-
-def test_touch_takes_and_a_long_press_excludes(page, indexed):
-    page.run("frame.scrollIntoView({block: 'center'})")
-    x, y = thing(indexed)
-
-    def touch(kind, place):
-        page.run(
-            "const [kind, [x, y]] = arguments; const at = frame.getBoundingClientRect();"
-            "frame.dispatchEvent(new PointerEvent(kind, { pointerType: 'touch', pointerId: 7, bubbles: true, button: 0,"
-            " clientX: at.left + x / 256 * at.width, clientY: at.top + y / 256 * at.height }))",
-            kind,
-            place,
-        )
-
-    touch("pointerdown", (x, y))
-    touch("pointerup", (x, y))
-    page.until(lambda: page.find("#marks .include"))
-    touch("pointerdown", (20, 20))
-    page.until(lambda: page.find("#marks .exclude"))
-    touch("pointerup", (20, 20))
-    sent = page.request("/v1/search", lambda body: len(body["query"].get("points", ())) == 2)
-    assert [point[2] for point in sent["body"]["query"]["points"]] == [1, 0]
-
-
-def test_the_keyboard_points_and_a_result_is_gone_on_from(page):
-    page.run("frame.focus()")
-    page.press(Keys.ARROW_RIGHT, Keys.ARROW_DOWN, Keys.ENTER)
-    page.request("/v1/search", lambda body: "points" in body["query"])
-    page.press("u")
-    page.until(lambda: not page.all("#marks .spot"))
-    page.press("b", Keys.ENTER, Keys.ARROW_RIGHT, Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ENTER)
-    page.request("/v1/search", lambda body: "box" in body["query"])
-    page.until(lambda: page.find("#hits .region") and page.find("#hits[aria-busy=false]"))
-    page.forget()
-    page.run("document.querySelector('#hits .card').click()")
-    page.request("/v1/images")
-    page.request("/v1/search", lambda body: "box" in body["query"])
-    page.driver.back()
-    page.until(lambda: f"image={PICTURE}" in page.run("return location.hash"))
-    page.opened()
 
 
 def test_words_go_with_the_picture_and_alone(page):
@@ -212,63 +147,6 @@ def test_a_picture_is_dropped_and_pasted(page, kind):
     page.request("/v1/images")
     page.until(lambda: "own.jpg" in page.find("#image").get_attribute("alt"))
     page.opened()
-
-
-def test_a_link_asks_the_same_and_the_code_names_it(page, address, indexed):
-    page.go(*thing(indexed)).click().perform()
-    points = page.request("/v1/search", lambda body: "points" in body["query"])["body"]["query"]["points"]
-    page.click("#share")
-    link = page.find("#link").get_property("value")
-    page.open(address, link.partition("/#")[2] and "#" + link.partition("#")[2])
-    again = page.request("/v1/search", lambda body: "points" in body["query"])
-    assert again["body"]["query"]["points"] == points
-    page.opened()
-    page.click("#code")
-    assert f'"index_path": "{PICTURE}"' in page.text("#code-text")
-    page.click("[data-code=curl]")
-    assert page.text("#code-text").count("curl ") == 2
-    page.press(Keys.ESCAPE)
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(page, indexed, scheme):
-    axe = pytest.importorskip("axe_core_python.base", reason="axe comes with axe-core-python").AXE_SCRIPT
-    page.colours(scheme)
-    page.go(*thing(indexed)).click().perform()
-    page.until(lambda: page.find("#hits .region"))
-    time.sleep(0.4)  # what fades in is faint at first
-    assert page.violations(axe) == []
-    page.click("#mode-name")
-    page.until(lambda: page.all("#rank-rows td"))
-    assert page.violations(axe) == []
-    page.click("#help")
-    assert page.violations(axe) == []
-    page.press(Keys.ESCAPE)
-    page.click("#home")
-    page.click("#mode-find")
-    page.until(lambda: page.all("#pictures .is-loaded"))
-    time.sleep(0.4)
-    assert page.violations(axe) == []
-
-
-def test_nothing_is_wider_than_a_phone(browser, address):
-    browser.resize(390, 844)
-    for fragment in ("", f"#image={PICTURE}", f"#image={PICTURE}&mode=name"):
-        browser.open(address, fragment)
-        assert browser.run("return document.documentElement.scrollWidth") <= 390
-
-
-def test_the_key_is_asked_for_once(browser, nano, indexed):
-    with served(nano, indexed[0], Settings(api_key=KEY)) as address:
-        browser.resize(1280, 800)
-        browser.driver.get(address)
-        browser.until(lambda: browser.find("#key-dialog").is_displayed())
-        browser.find("#key").send_keys(KEY + Keys.ENTER)
-        browser.until(lambda: browser.all("#pictures .is-loaded"))
-        assert not browser.find("#key-dialog").is_displayed()
-        browser.driver.refresh()
-        browser.until(lambda: browser.all("#pictures .is-loaded"))
-        assert not browser.find("#key-dialog").is_displayed()
 
 
 def test_an_error_is_a_sentence(page):

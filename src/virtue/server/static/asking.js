@@ -2,7 +2,9 @@
 
 import { Failure, isAbort, post } from "./api.js";
 
-const TOP_K = 24;
+const TOP_K = 48;   // hits that are asked for: of things there may be several in one picture
+const SHOWN = 24;   // pictures that are shown
+const LONGEST = 1500;  // characters of a path that a filter can hold
 
 // Runs one task at a time; a newer one takes the place of what is on its way, which then gives undefined.
 export class Latest {
@@ -59,7 +61,13 @@ export class Asker {
   request() {
     const { mode, captions, picture } = this.query;
     if (mode === "name" && picture) return { path: "/v1/rank", body: this.#rankBody(captions) };
-    return { path: "/v1/search", body: { query: this.question(), kind: this.kind, top_k: TOP_K } };
+    return { path: "/v1/search", body: { query: this.question(), kind: this.kind, top_k: TOP_K, ...this.#others() } };
+  }
+
+  // Nobody looks for the picture that is open.
+  #others() {
+    const { path } = this.query.picture || {};
+    return path && path.length <= LONGEST ? { filter: `path != '${path.replaceAll("'", "''")}'` } : {};
   }
 
   async mask(hint, signal) {
@@ -81,7 +89,7 @@ export class Asker {
   }
 
   async #found(signal) {
-    const ask = async () => (await post("/v1/search", { ...this.request().body }, signal)).data;
+    const ask = async () => bestOfEach((await post("/v1/search", { ...this.request().body }, signal)).data);
     return this.query.picture ? this.#withPicture(ask, signal) : ask();
   }
 
@@ -101,9 +109,15 @@ export class Asker {
     try {
       return await ask(picture.id);
     } catch (error) {
-      if (!(error instanceof Failure) || error.status !== 404) throw error;
+      if (!(error instanceof Failure) || error.code !== "image_not_open") throw error;
       await this.reopen(picture, signal);
       return ask(picture.id);
     }
   }
+}
+
+// One hit for each picture: the best.
+function bestOfEach(hits) {
+  const seen = new Set();
+  return hits.filter(({ path }) => !seen.has(path) && seen.add(path)).slice(0, SHOWN);
 }

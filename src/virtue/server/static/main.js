@@ -2,7 +2,7 @@
 
 import { get, isAbort, onMissingKey } from "./api.js";
 import { Asker } from "./asking.js";
-import { Gallery, resultCards } from "./cards.js";
+import { Gallery, placeholders, resultCards } from "./cards.js";
 import { askForKey, useDialogs } from "./dialogs.js";
 import { useKeys } from "./keys.js";
 import { indexPicture, openOnServer, ownPicture, showOn, useFiles } from "./opening.js";
@@ -15,10 +15,12 @@ import { SUGGESTIONS } from "./suggestions.js";
 import { useTheme } from "./theme.js";
 
 const TYPING = 220;  // milliseconds of rest after a key before what was typed is asked
+const TRIES = 4;  // words that the gallery offers
 const PATIENCE = 250;  // milliseconds until a person is shown that the server is at work
 
 const LEAD = document.getElementById("gallery-text").textContent;
 const $ = (id) => document.getElementById(id);
+const isTouched = window.matchMedia("(pointer: coarse)");
 const query = new Query();
 const asker = new Asker(query, openOnServer);
 const preview = new Preview((hint, signal) => asker.mask(hint, signal), (mask) => stage.setPreview(mask));
@@ -64,12 +66,12 @@ function hintSentence() {
   if (!query.picture?.id) return "";
   if (query.points.length && !query.means) return "Now take what you mean: click it.";
   if (stage.tool === "box") return "Drag a box around what you mean.";
-  if (stage.tool === "paint") return "Paint over what you mean. Right-click and drag erases.";
+  if (stage.tool === "paint") return "Paint over what you mean. Right-drag erases.";
   if (stage.tool === "erase") return "Erase what you painted too much.";
   if (stage.tool === "exclude") return "Click what you do not mean.";
-  if (!query.hasHint) return "Click the thing you mean. Drag to draw a box.";
+  if (!query.hasHint) return isTouched.matches ? "Tap the thing you mean." : "Click the thing you mean. Drag to draw a box.";
   const sure = stage.mask ? `The model is ${Math.round(100 * stage.mask.quality)} % sure of the outline. ` : "";
-  return `${sure}Shift-click or long-press leaves a part out.`;
+  return `${sure}${isTouched.matches ? "A long press" : "Shift-click"} leaves a part out.`;
 }
 
 // Views
@@ -93,7 +95,7 @@ function showView() {
   $("undo").disabled = !query.canUndo;
   $("clear").disabled = !query.hasHint;
   $("hint").textContent = hintSentence();
-  if (view === "gallery") gallery.more().catch(() => {});
+  if (view === "gallery" && hasIndex) gallery.more().catch(() => {});
 }
 
 function remember(isNew = false) {
@@ -123,8 +125,13 @@ async function refreshResults() {
   $("hits").setAttribute("aria-busy", "false");
   showView();
   $("hits").replaceChildren(...resultCards(hits, goOn));
-  showNothing(hits.length ? "" : "Nothing was found.");
+  showNothing(hits.length ? "" : nothingSentence());
   if (hits.length) say(`${hits.length} results. The best: ${hits[0].path}, similarity ${hits[0].similarity.toFixed(2)}.`);
+}
+
+function nothingSentence() {
+  if (asker.kind === "region") return "No thing was found. Things are found once they are indexed: virtue index --regions.";
+  return query.picture ? "The index holds no other picture." : "The index holds no picture yet.";
 }
 
 function showNothing(sentence) {
@@ -167,12 +174,15 @@ async function open(picture, hint = {}, isNew = true) {
   asker.masks.stop();
   asker.searches.stop();
   stage.mask = null;
-  $("hits").replaceChildren();
+  $("hits").replaceChildren(...placeholders());
   $("rank-rows").replaceChildren();
   $("verdict").textContent = "";
   $("frame").classList.add("is-opening");
   query.open(picture, hint);
-  if (isNew) remember(true);
+  if (isNew) {
+    remember(true);
+    $("frame").focus({ preventScroll: true });  // what was chosen is hidden now, and the keyboard goes on here
+  }
   window.scrollTo({ top: 0 });
   stage.marks.replaceChildren();
   showOn($("image"), picture).catch(complain);
@@ -258,6 +268,11 @@ function useTools() {
 function useWords() {
   let timer = 0;
   const take = () => query.set("text", $("words").value.trim());
+  $("tries").addEventListener("click", ({ target }) => {
+    if (!target.matches("button")) return;
+    $("words").value = target.textContent;
+    take();
+  });
   $("words").addEventListener("input", () => {
     clearTimeout(timer);
     timer = setTimeout(take, TYPING);
@@ -305,6 +320,7 @@ function listen() {
     close();
   });
   $("trouble-close").addEventListener("click", () => { $("trouble").hidden = true; });
+  $("image").addEventListener("load", ({ target }) => stage.setRatio(target.naturalWidth / target.naturalHeight));
   window.addEventListener("popstate", restore);
   onMissingKey(askForKey);
 }
@@ -320,6 +336,17 @@ async function modelIsLoaded() {
   }
 }
 
+// Words to begin with, where it is known what the model knows.
+function showTries() {
+  $("tries").append(...query.captions.slice(0, TRIES).map((words) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = words;
+    return button;
+  }));
+  $("tries").hidden = !hasIndex || !query.captions.length;
+}
+
 async function begin() {
   listen();
   await working(modelIsLoaded);
@@ -331,6 +358,7 @@ async function begin() {
     return false;
   });
   $("gallery-empty").hidden = hasIndex;
+  showTries();
   restore();
   document.body.dataset.ready = "true";
 }

@@ -1,6 +1,8 @@
 // A query as a link (behind the "#", which is sent to nobody) and as code.
 
 const LONGEST = 4000;  // characters of a mask that a link may hold
+const WIDTH = 84;      // characters of a line of code, where it can be broken
+const NAMED = Symbol("the picture, which the code opens");
 
 export function toFragment(query) {
   const values = {};
@@ -15,7 +17,7 @@ export function toFragment(query) {
   if (query.kind !== "auto") values.kind = query.kind;
   if (query.mode !== "find") values.mode = query.mode;
   if (query.mode === "name" && query.captions.length) values.captions = query.captions.join("\n");
-  return new URLSearchParams(values).toString();
+  return new URLSearchParams(values).toString().replaceAll("%2C", ",").replaceAll("%2F", "/");
 }
 
 // What a link asks; parts that make no sense are left out.
@@ -49,35 +51,39 @@ export function leftOut(query) {
 
 const OPENING = {
   python: (picture) => (picture.path
-    ? `image = post("/v1/images", json.dumps({"index_path": ${JSON.stringify(picture.path)}}).encode(), "application/json")["id"]`
-    : `image = post("/v1/images", Path(${JSON.stringify(picture.name)}).read_bytes(), "${picture.file.type}")["id"]`),
+    ? `image = post("/v1/images", {"index_path": ${JSON.stringify(picture.path)}})["id"]`
+    : `image = post("/v1/images", Path(${JSON.stringify(picture.name)}).read_bytes(), "${typeOf(picture)}")["id"]`),
   curl: (picture) => (picture.path
     ? `--json ${quoted(JSON.stringify({ index_path: picture.path }))}`
-    : `-H 'Content-Type: ${picture.file.type}' --data-binary @${quoted(picture.name)}`),
+    : `-H 'Content-Type: ${typeOf(picture)}' --data-binary @${quoted(picture.name)}`),
 };
 
 export function pythonCode(query, { path, body }, origin, needsKey) {
   const { picture } = query;
-  const asked = pythonValue(body, picture ? "image" : null);
-  const key = needsKey ? ', "Authorization": f"Bearer {os.environ[\'VIRTUE_API_KEY\']}"' : "";
+  const asked = { ...body, query: { ...body.query, ...(picture ? { image: NAMED } : {}) } };
+  const isOwn = picture && !picture.path;
   const shown = path.endsWith("rank")
     ? 'print(f"{row[\'similarity\']:.3f} (without the hint {row[\'similarity_without\']:.3f}) {row[\'text\']}")'
     : 'print(f"{row[\'similarity\']:.3f} {row[\'path\']}")';
   return [
     "import json",
     ...(needsKey ? ["import os"] : []),
-    ...(picture && !picture.path ? ["from pathlib import Path"] : []),
+    ...(isOwn ? ["from pathlib import Path"] : []),
     "from urllib.request import Request, urlopen",
     "",
+    `SERVER = "${origin}"`,
     "",
-    "def post(path, body, kind):",
-    `    headers = {"Content-Type": kind${key}}`,
-    `    return json.load(urlopen(Request("${origin}" + path, body, headers)))`,
+    "",
+    `def post(path, body${isOwn ? ', kind="application/json"' : ""}):`,
+    `    headers = {"Content-Type": ${isOwn ? "kind" : '"application/json"'}}`,
+    ...(needsKey ? ['    headers["Authorization"] = f"Bearer {os.environ[\'VIRTUE_API_KEY\']}"'] : []),
+    `    data = ${isOwn ? "body if isinstance(body, bytes) else " : ""}json.dumps(body).encode()`,
+    "    return json.load(urlopen(Request(SERVER + path, data, headers)))",
     "",
     "",
     ...(picture ? [OPENING.python(picture)] : []),
-    `asked = ${asked}`,
-    `for row in post("${path}", json.dumps(asked).encode(), "application/json")["data"]:`,
+    `asked = ${pythonValue(asked)}`,
+    `for row in post("${path}", asked)["data"]:`,
     `    ${shown}`,
   ].join("\n");
 }
@@ -96,9 +102,20 @@ function quoted(text) {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
-// JSON as Python, with the picture's id as a name.
-function pythonValue(body, image) {
-  const query = { ...body.query, ...(image ? { image: "\u0000" } : {}) };
-  return JSON.stringify({ ...body, query }, null, 4).replace('"\\u0000"', image)
-    .replace(/\[[\d.,\s-]*\]/g, (list) => list.replace(/\s+/g, " ").replace("[ ", "[").replace(" ]", "]"));
+function typeOf({ file }) {
+  return file.type || "image/unknown";
+}
+
+// JSON as Python reads it: in one line where that is short.
+function pythonValue(value, indent = "") {
+  if (value === NAMED) return "image";
+  if (typeof value !== "object") return JSON.stringify(value);
+  const isList = Array.isArray(value);
+  const [open, close] = isList ? "[]" : "{}";
+  const deeper = `${indent}    `;
+  const key = (name) => (isList ? "" : `${JSON.stringify(name)}: `);
+  const parts = (at) => Object.entries(value).map(([name, own]) => key(name) + pythonValue(own, at));
+  const line = open + parts(indent).join(", ") + close;
+  if (line.length + indent.length <= WIDTH && !line.includes("\n")) return line;
+  return `${open}\n${parts(deeper).map((part) => `${deeper}${part},\n`).join("")}${indent}${close}`;
 }

@@ -1,6 +1,7 @@
 // The picture and what is pointed at in it: gestures of mouse, finger and keyboard become changes of the query.
 
 import { Brush } from "./brush.js";
+import { closed } from "./outlines.js";
 import { rounded } from "./query.js";
 
 const LONG_PRESS = 450;  // milliseconds until a finger that rests excludes
@@ -28,12 +29,17 @@ export class Stage {
 
   // Shows a picture; its size in source pixels is known by then.
   show({ width, height }) {
-    this.frame.style.setProperty("--ratio", width / height);
+    this.setRatio(width / height);
     this.marks.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.brush.fit(width, height);
     this.#cursor = null;
     this.#corner = null;
     this.draw();
+  }
+
+  // Of width to height; the columns of the page depend on it too.
+  setRatio(ratio) {
+    document.body.style.setProperty("--ratio", ratio);
   }
 
   setTool(tool) {
@@ -65,10 +71,7 @@ export class Stage {
     const parts = [];
     if (outline) parts.push(...spotlight(width, height, outline));
     const preview = this.preview?.outline;
-    if (preview) {
-      parts.push(shape("path", { class: "preview", d: inside(preview), "fill-rule": "evenodd" }));
-      parts.push(shape("path", { class: "edge over", d: preview }));
-    }
+    if (preview) parts.push(shape("path", { class: "preview", d: closed(preview), "fill-rule": "evenodd" }));
     const drawn = this.#press?.box || this.#keyBox() || box;
     if (drawn) parts.push(...boxShapes(drawn));
     points.forEach(([x, y, label]) => parts.push(pointShape(x, y, label, scale)));
@@ -241,19 +244,13 @@ export function shape(name, attributes) {
   return element;
 }
 
-// An outline is loose lines, "M2 1H4M4 1V3". A place is inside when an odd number of its vertical lines is to the right,
-// so the area is what an odd number of boxes covers that reach from the left edge to each of these lines.
-function inside(outline) {
-  const lines = outline.matchAll(/M(\d+) (\d+)V(\d+)/g);
-  return [...lines].map(([, x, top, bottom]) => `M0 ${top}H${x}V${bottom}H0Z`).join("");
-}
-
 // Dims what lies outside an outline, and draws it.
 export function spotlight(width, height, outline) {
+  const edge = closed(outline);
   return [
-    shape("path", { class: "dim", d: `M0 0H${width}V${height}H0Z${inside(outline)}`, "fill-rule": "evenodd" }),
-    shape("path", { class: "edge under", d: outline }),
-    shape("path", { class: "edge over", d: outline }),
+    shape("path", { class: "dim", d: `M0 0H${width}V${height}H0Z${edge}`, "fill-rule": "evenodd" }),
+    shape("path", { class: "edge under", d: edge }),
+    shape("path", { class: "edge over", d: edge }),
   ];
 }
 
