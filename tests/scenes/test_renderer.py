@@ -138,3 +138,17 @@ def test_most_test_scenes_show_one_and_say_which(test_scenes: list[Scene]) -> No
 def test_impossible_scenes_are_refused(arguments: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         render(**arguments)
+
+
+def test_a_thing_darkens_what_lies_behind_it_and_not_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    shaded = render(2, "test")
+    monkeypatch.setattr("virtue.scenes.renderer._Shadow.cast", lambda *_: None)
+    plain = render(2, "test")
+    darker = plain.image.astype(int).sum(axis=2) - shaded.image.astype(int).sum(axis=2)
+    front = shaded.objects[-1].mask
+    beside = np.roll(front, 6, axis=0) & ~front  # light comes from above
+    assert (darker >= 0).all()
+    assert darker[beside].mean() > 30
+    assert darker[front].mean() < 3
+    assert [thing.box for thing in shaded.objects] == [thing.box for thing in plain.objects]
+    assert shaded.relations == plain.relations

@@ -4,6 +4,8 @@ What is special:
 - `render(seed, split)` is a pure function: a seed gives the same picture on every machine. Random numbers are the
   integers and uniforms of numpy's PCG64, drawing is Pillow's and integer arithmetic. The splits draw from disjoint
   streams.
+- Everything casts a soft shadow on what lies behind it, as in photographs. That is how one sees what is in front where
+  only a little is hidden, or a flat picture lies on a flat picture. A shadow belongs to no object's mask.
 - Training scenes never show a held-out pair (`vocabulary`); three test scenes in four or more do.
 - Masks hold the pixels that can be seen, boxes are tight around them (XYXY, source pixels, far edges exclusive), and
   relations follow from these visible boxes alone, so anyone can check them:
@@ -19,7 +21,7 @@ from importlib.resources import files
 from typing import Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from virtue.masks import bounding_box
 from virtue.scenes.places import paint
@@ -136,7 +138,9 @@ def draw(
         relations = tuple(relations_between(objects))
         if accept(relations):
             break
+    shadow = _Shadow.of(rng, min(width, height))
     for sprite, corner in zip(sprites, corners, strict=True):
+        shadow.cast(picture, sprite, corner)
         picture.paste(sprite, corner, sprite)
     return Scene(
         image=_light(rng, np.asarray(picture)),
@@ -344,6 +348,37 @@ def _find_corner(
         if np.all(hidden <= spare):
             return (x, y), spare - hidden
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Shadow:
+    """How the things of a scene darken what lies behind them; the light comes from above, more or less from one side.
+
+    Attributes:
+        shift: Where a shadow falls, (x, y) from its thing in pixels.
+        blur: Radius in pixels.
+        darkness: Of a shadow's middle, 0 to 255.
+    """
+
+    shift: tuple[int, int]
+    blur: int
+    darkness: int
+
+    @classmethod
+    def of(cls, rng: np.random.Generator, shorter_side: int) -> "_Shadow":
+        """A scene's own; lengths grow with the picture."""
+        x, y = int(rng.integers(-7, 8)), int(rng.integers(3, 9))
+        scale = shorter_side / 256
+        return cls((round(x * scale), round(y * scale)), max(1, round(4 * scale)), int(rng.integers(120, 191)))
+
+    def cast(self, picture: Image.Image, sprite: Image.Image, corner: tuple[int, int]) -> None:
+        """Darkens the picture where the sprite (RGBA), its top-left corner here (x, y), keeps the light away."""
+        margin = 2 * self.blur
+        outline = Image.new("L", (sprite.width + 2 * margin, sprite.height + 2 * margin))
+        outline.paste(self.darkness, (margin, margin), sprite.getchannel("A"))
+        soft = outline.filter(ImageFilter.BoxBlur(self.blur)).filter(ImageFilter.BoxBlur(self.blur))
+        left, top = (at + by - margin for at, by in zip(corner, self.shift, strict=True))
+        picture.paste((0, 0, 0), (left, top), soft)
 
 
 def _scene_object(name: str, mask: np.ndarray, index: int) -> SceneObject:
