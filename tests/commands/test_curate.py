@@ -1,4 +1,6 @@
 import json
+import shlex
+import tempfile
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -6,12 +8,15 @@ import pytest
 from filelock import FileLock
 from typer.testing import CliRunner, Result
 
-from tests.curation.llm_server import Faults, LlmServer
+from tests.curation.llm_server import Faults, LlmServer, first_text
+from tests.curation.test_store import read_only
 from virtue import cli
 from virtue.commands import curate_build
 from virtue.commands.curate_people import _EditCheck
 from virtue.commands.curate_regions import parse_images, parse_sources
 from virtue.curation import review
+from virtue.curation.database import FILE
+from virtue.curation.instructions import load_instructions
 from virtue.curation.store import Curation
 from virtue.scenes.write import write_scenes
 
@@ -56,8 +61,10 @@ def test_rules_build_a_run(scenes: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "scenes: 20 regions added" in said(result)
     assert "20 of 20 regions" in result.stdout
-    assert "Text-only baseline" in result.stdout
-    assert f"virtue curate review {tmp_path / 'run'}" in result.stdout
+    assert "Text-only baseline, hit@1 over 20 samples, each caption scored by itself" in result.stdout
+    assert "chance is 10.0%, and up to 23.4% counts as near it." in result.stdout  # 0.1 + 2 * sqrt(0.1 * 0.9 / 20)
+    assert "Beside it, comparing the ten: " in result.stdout
+    assert result.stdout.endswith(f"Next: virtue curate review {tmp_path / 'run'}\n")
     again = by_rules(scenes, tmp_path / "run", "--limit", 22)
     assert "scenes: 2 regions added" in said(again)
     assert "22 of 22 regions" in again.stdout
@@ -73,6 +80,28 @@ def test_another_setting_would_mix(scenes: Path, built: Path) -> None:
     assert result.exit_code == 2
     assert "was begun with design single, not corners: give the same, or another folder." in said(result)
     assert "begun with seed 0, not 1" in said(by_rules(scenes, built, "--seed", 1))
+    assert "begun with per_image none, not 1" in said(by_rules(scenes, built, "--per-image", 1))
+    assert "begun with min_share 0.002, not 0.1" in said(by_rules(scenes, built, "--min-share", 0.1))
+
+
+def test_settings_of_the_llm_are_the_runs(scenes: Path, tmp_path: Path) -> None:
+    with LlmServer() as server:
+        assert by_llm(scenes, tmp_path / "run", server.url).exit_code == 0
+        result = by_llm(scenes, tmp_path / "run", server.url, "--temperature", 0)
+        assert "was begun with temperature the endpoint's, not 0" in said(result)
+        assert "was begun with side 1024, not 512" in said(by_llm(scenes, tmp_path / "run", server.url, "--side", 512))
+    with Curation(tmp_path / "run") as kept:
+        chosen = {"seed": 0, "min_share": 0.002, "per_image": None, "per_category": None, "limit of scenes": 6}
+        made = {"design": "single", "attempts": 3, "wordnet": False}
+        written = {"writer": "m", "temperature": "the endpoint's", "side": 1024}
+        assert kept.settings == chosen | made | written | {"instructions": load_instructions().version}
+
+
+def test_the_largest_limit_is_recorded(scenes: Path, tmp_path: Path) -> None:
+    for limit, largest in ((["--limit", 5], 5), (["--limit", 3], 5), ([], None), (["--limit", 7], None)):
+        assert by_rules(scenes, tmp_path / "run", "--no-baseline", *limit).exit_code == 0
+        with Curation(tmp_path / "run") as kept:
+            assert kept.settings["limit of scenes"] == largest
 
 
 def test_one_build_at_a_time(scenes: Path, built: Path) -> None:
@@ -138,8 +167,89 @@ def test_an_endpoint_that_lets_nobody_in_ends_in_a_sentence(scenes: Path, tmp_pa
         assert result.exit_code == 1
         assert "answered 401" in said(result)
         assert by_llm(scenes, tmp_path / "run", server.url, "--attempts", 2).exit_code == 1  # nothing was made yet
-    result = run("build", "--source", f"scenes={scenes}", "--to", tmp_path / "run", "--model", "m", "--no-wordnet")
-    assert "OpenAI wants an API key in OPENAI_API_KEY" in said(result)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "m"], "OpenAI wants an API key in OPENAI_API_KEY"),
+        (["--model", "m", "--base-url", "localhost:1"], "of the form http://host:8000/v1, not localhost:1"),
+        (["--model", "m", "--base-url", "http://h/v1", "--budget", 5], "needs the prices of a million tokens"),
+        (["--model", "m", "--base-url", "http://h/v1", "--rate", 0], "Requests and tokens per minute are above 0"),
+        (["--model", "m", "--base-url", "http://h/v1", "--instructions", "gone"], "There is no folder gone"),
+        ([], "An LLM needs a name: give --model"),
+    ],
+)
+def test_the_llms_options_are_checked_before_anything_is_read_or_made(
+    scenes: Path, tmp_path: Path, options: list[object], message: str
+) -> None:
+    result = run("build", "--source", f"scenes={scenes}", "--to", tmp_path / "run", "--no-wordnet", *options)
+    assert result.exit_code == 2
+    assert message in said(result) and "regions added" not in said(result)
+    assert not (tmp_path / "run").exists()
+
+
+def test_money_is_counted_for_commands_that_gave_no_prices(scenes: Path, tmp_path: Path) -> None:
+    with LlmServer() as server:
+        first = by_llm(scenes, tmp_path / "run", server.url, "--limit", 2)
+        assert "in money" not in first.stdout
+        second = by_llm(scenes, tmp_path / "run", server.url, "--price-in", 1, "--price-out", 2)
+        assert "Earlier commands gave no prices; their tokens count as 0.0" in said(second)
+        third = by_llm(scenes, tmp_path / "run", server.url, "--limit", 7)
+    assert third.stdout.splitlines()[1].endswith(" in money, without that of commands that gave no prices")
+    with Curation(tmp_path / "run") as kept:
+        used = kept.totals()
+    left_in, left_out = (used[name] for name in ("unpriced_in", "unpriced_out"))
+    assert left_in > 0 and used["money"] == pytest.approx(
+        (used["tokens_in"] - left_in + 2 * (used["tokens_out"] - left_out)) / 1e6
+    )
+
+
+def test_what_gives_the_truth_away_is_written_again_by_the_command_that_is_shown(tmp_path: Path) -> None:
+    write_scenes(tmp_path / "many", 20, "test", 0, width=96, height=96)
+    source = ["--source", f"scenes={tmp_path / 'many'}", "--to", tmp_path / "a run", "--limit", 40]
+    build = ["build", *source, "--attempts", 6]
+    with LlmServer(telltale="x") as server:
+        first = run(*build, "--no-wordnet", "--model", "m", "--base-url", server.url)
+        *_, why, command = first.stdout.splitlines()
+        assert why.startswith("That is above it: the wording gives true captions away, most surely those of ")
+        assert command.startswith("Next: virtue curate build --source ") and command.endswith(" --try-again wording")
+        words = shlex.split(command.removeprefix("Next: virtue curate "))
+        second = run(*words)
+    assert second.exit_code == 0, second.output
+    assert "Written again, as their words give the true caption away: " in said(second)
+    assert "That is above it" not in second.stdout and "Written again for their wording: " in second.stdout
+    assert f"Next: virtue curate review {tmp_path / 'a run'}" in second.stdout
+    told = [text for text in map(first_text, server.state.bodies) if "An earlier answer could not be used" in text]
+    assert sum('Captions that say "x"' in text for text in told) > len(told) / 2
+
+
+def test_what_was_dropped_is_taken_up_again(scenes: Path, tmp_path: Path) -> None:
+    with LlmServer(faults=Faults(refused=1.0)) as server:
+        first = by_llm(scenes, tmp_path / "run", server.url)
+    assert "6 dropped (6 refused)" in first.stdout
+    with LlmServer() as server:
+        unknown = by_llm(scenes, tmp_path / "run", server.url, "--try-again", "refuse")
+        assert unknown.exit_code == 2 and "was dropped for 'refuse', but for refused (6): --try-again" in said(unknown)
+        assert "6 refused" in by_llm(scenes, tmp_path / "run", server.url).stdout
+        result = by_llm(scenes, tmp_path / "run", server.url, "--try-again", "refused", "--try-again", "synonym")
+    assert "Taken up again: 6 regions that were dropped for 'refused'." in said(result)
+    assert "Taken up again: 0 regions that were dropped for 'synonym'." in said(result)
+    assert "6 samples, 0 dropped" in result.stdout
+
+
+def test_a_run_that_may_not_be_written_to_is_counted_and_exported(built: Path, tmp_path: Path) -> None:
+    run("export", built, "--to", tmp_path / "set", "--no-baseline")  # imports what another user may not read
+    with tempfile.TemporaryDirectory() as open_to_all:
+        Path(open_to_all).chmod(0o777)
+        with read_only({FILE: (built / FILE).read_bytes()}) as folder:
+            counted = run("stats", folder, "--json", "--no-baseline")
+            exported = run("export", folder, "--to", Path(open_to_all) / "set", "--images", "none", "--no-baseline")
+            again = by_rules(Path("scenes"), folder)
+    assert counted.exit_code == 0, counted.output
+    assert json.loads(counted.stdout)["making"]["settings"]["writer"] == "rules"
+    assert exported.exit_code == 0, exported.output
+    assert again.exit_code == 2 and "may be read here and not written to" in said(again)
 
 
 def test_who_stops_it_is_told_that_the_command_goes_on(
@@ -151,7 +261,9 @@ def test_who_stops_it_is_told_that_the_command_goes_on(
     monkeypatch.setattr(curate_build, "_build", interrupted)
     result = by_rules(scenes, tmp_path / "run")
     assert result.exit_code == 130
-    assert "keeps what was bought and written; run the same command again to go on." in said(result)
+    assert "keeps what was bought and written; the same command goes on." in said(result)
+    result = by_rules(scenes, tmp_path / "run", "--try-again", "wording")
+    assert "the same command without --try-again goes on." in said(result)
 
 
 @pytest.mark.parametrize(
@@ -171,13 +283,6 @@ def test_a_source_that_cannot_be_is_refused(tmp_path: Path, args: list[str], mes
     result = run("build", *args, "--to", tmp_path / "run", "--writer", "rules", "--no-wordnet")
     assert result.exit_code == 2
     assert message in said(result)
-
-
-def test_an_llm_needs_a_name(scenes: Path, tmp_path: Path) -> None:
-    result = run("build", "--source", f"scenes={scenes}", "--to", tmp_path / "run")
-    assert result.exit_code == 2
-    assert "give --model" in said(result)
-    assert not (tmp_path / "run").exists()
 
 
 def test_without_wordnet_it_says_what_to_do(scenes: Path, tmp_path: Path) -> None:

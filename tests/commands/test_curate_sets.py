@@ -8,6 +8,8 @@ from typer.testing import CliRunner, Result
 from tests.curation.made import region, sample
 from tests.data.files import write_image
 from virtue import cli
+from virtue.curation.rules_writer import RulesWriter
+from virtue.curation.samples import Elements, Region
 from virtue.curation.sampling import split_of
 from virtue.curation.store import Curation
 from virtue.scenes.write import write_scenes
@@ -55,6 +57,14 @@ def test_an_export_measures_the_wording_unless_it_is_not_wanted(built: Path, tmp
     assert cards["--baseline"] != cards["--no-baseline"]
 
 
+def test_statistics_of_files_say_which_design_is_measured(built: Path, tmp_path: Path) -> None:
+    assert run("export", built, "--to", tmp_path / "set", "--no-baseline").exit_code == 0
+    taken = "they are taken as single swaps."
+    assert taken not in run("stats", tmp_path / "set").stdout
+    (tmp_path / "set" / "export.json").unlink()
+    assert taken in run("stats", tmp_path / "set").stdout
+
+
 def annotated(folder: Path, count: int) -> Path:
     """Drawn scenes with their annotations."""
     write_scenes(folder, count, "test", 0, width=96, height=96)
@@ -80,11 +90,40 @@ def test_a_disk_that_is_not_mounted_drops_nothing(tmp_path: Path) -> None:
         result = build(scenes, tmp_path / "run", "--limit", limit, "--images", folder)
         assert result.exit_code == 2 and words in said(result), result.output
     result = build(scenes, tmp_path / "new", "--limit", 9)
-    assert "None of the first 3 images" in said(result) and "Is its disk mounted? Nothing was dropped." in said(result)
+    assert "None of the first 3 images" in said(result) and "Is its disk mounted? Nothing was dropped for it." in said(
+        result
+    )
     with Curation(tmp_path / "run") as kept:
         assert kept.states() == before and kept.noted("images") == {"scenes": str(scenes)}
     (tmp_path / "elsewhere").rename(images)
     assert build(scenes, tmp_path / "new", "--limit", 9).exit_code == 0  # it was not noted as read
+
+
+def test_a_disk_that_goes_away_in_the_middle_ends_the_build_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes, images, elements = annotated(tmp_path / "scenes", 3), tmp_path / "scenes" / "images", RulesWriter.elements
+    asked: list[str] = []
+
+    async def unmount(self: RulesWriter, region: Region, image: Path) -> Elements | None:
+        asked.append(region.id)
+        if len(asked) == 3:
+            images.rename(tmp_path / "elsewhere")
+            images.mkdir()
+        return await elements(self, region, image)
+
+    monkeypatch.setattr(RulesWriter, "elements", unmount)
+    result = build(scenes, tmp_path / "run", "--limit", 6, "--images", images)
+    assert result.exit_code == 1
+    assert f"Stopped: The folder of images {images} is empty. Is its disk mounted? Nothing was dropped" in said(result)
+    assert said(result).endswith(f"{tmp_path / 'run'} keeps what was bought and written; the same command goes on.")
+    with Curation(tmp_path / "run") as kept:
+        assert kept.states()["scenes"]["new"] >= 3
+        assert {"image", "missing image"}.isdisjoint(check for _, check, _ in kept.drops())
+    images.rmdir()
+    (tmp_path / "elsewhere").rename(images)
+    whole = build(scenes, tmp_path / "run", "--limit", 6, "--images", images)
+    assert "6 of 6 regions" in whole.stdout and "missing image" not in whole.stdout
 
 
 def test_images_of_a_source_that_is_not_read_now_are_looked_for_too(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def answer(text: str, turns: int) -> dict[str, Any]:
     if known["Task"] == "elements":
         return _elements(known)
     if known["Task"] == "distractors":
-        return _swaps(known, random.Random(f"{text}{turns}"))
+        return _swaps(known, text, random.Random(f"{text}{turns}"))
     return _pick(re.findall(r"^\d+\. (.*)$", text, re.MULTILINE))
 
 
@@ -58,7 +58,7 @@ def _elements(known: dict[str, str]) -> dict[str, Any]:
     return {"object": category, "relation": "in", "scene": "a room"}
 
 
-def _swaps(known: dict[str, str], rng: random.Random) -> dict[str, Any]:
+def _swaps(known: dict[str, str], text: str, rng: random.Random) -> dict[str, Any]:
     """Three of each kind: objects from the picture first, the rest by chance, nothing that the text names as true."""
     taken = {known[name].lower() for name in ("Object", "Relation", "Scene", "Category")}
     taken |= {fact.split(" | ")[1] for fact in _listed(known, "Known to be true")}
@@ -67,11 +67,16 @@ def _swaps(known: dict[str, str], rng: random.Random) -> dict[str, Any]:
     objects = [*near, *rng.sample([word for word in OBJECTS if word not in told], 3)]
     relations = [words for words in RELATIONS if words not in taken]
     scenes = [word for word in SCENES if word not in told]
-    return {
+    swaps = {
         "object": list(dict.fromkeys(objects))[:3],
         "relation": rng.sample(relations, 3),
         "scene": rng.sample(scenes, 3),
     }
+    for kind, drawn in swaps.items():  # what it is told that true captions say, where that is not true here
+        found = re.search(rf'the {kind}s ((?:"[^"]*"(?:, )?)+)', text)
+        examples = [word for word in re.findall(r'"([^"]*)"', found[1]) if word.lower() not in taken] if found else []
+        swaps[kind] = [*examples, *(word for word in drawn if word not in examples)][:3]
+    return swaps
 
 
 def _pick(captions: Sequence[str]) -> dict[str, Any]:

@@ -61,6 +61,8 @@ class State:
     log: Path | None = None
     structured: bool = True  # whether it takes a JSON schema
     rejected: str | None = None  # what holds these words is answered 400
+    silent: bool = False  # whether it keeps to itself how many tokens an answer took
+    telltale: str = ""  # what it writes before all replacements, until it is told not to
     token_word: str = "max_tokens"  # how it calls the limit of an answer's tokens
     api_key: str | None = None
     batch_polls: int = 1  # a batch is done when it was looked at so often
@@ -325,7 +327,10 @@ def completion(state: State, request: dict[str, Any]) -> dict[str, Any]:
     digest = hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
     turns = sum(message["role"] == "assistant" for message in request["messages"])
     text = first_text(request)
-    whole = llm_answers.answer(text, turns) if task(request) else {}
+    blind = text.replace(f"{state.telltale} ", "") if state.telltale and task(request) == "pick" else text
+    whole = llm_answers.answer(blind, turns) if task(request) else {}
+    if task(request) == "distractors" and state.telltale and f'"{state.telltale}"' not in text:
+        whole = {kind: [f"{state.telltale} {words}" for words in listed] for kind, listed in whole.items()}
     message: dict[str, Any] = {"role": "assistant", "content": json.dumps(whole), "refusal": None}
     reason, faults, rng = "stop", state.faults, state.rng("staying", digest)
     chance = rng.random()
@@ -341,7 +346,7 @@ def completion(state: State, request: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": f"chatcmpl-{digest}", "object": "chat.completion", "created": 0, "model": request["model"],
         "choices": [{"index": 0, "message": message, "finish_reason": reason, "logprobs": None}],
-        "usage": {**tokens, "total_tokens": sum(tokens.values())},
+        **({} if state.silent else {"usage": {**tokens, "total_tokens": sum(tokens.values())}}),
     }  # fmt: skip
 
 

@@ -8,9 +8,10 @@ import pytest
 
 from tests.curation.llm_server import Faults, LlmServer
 from tests.curation.test_client import many, question
-from virtue.curation.batch import BatchClient, BatchSettings
+from virtue.curation.batch import TYPICAL, BatchClient
 from virtue.curation.budget import Budget, BudgetError, Prices
-from virtue.curation.client import LlmError, Settings
+from virtue.curation.client import LlmError
+from virtue.curation.llm_settings import BatchSettings, Settings
 from virtue.curation.llm_writer import ElementsForm
 from virtue.curation.picture import Picture
 from virtue.curation.samples import Region
@@ -74,7 +75,8 @@ def test_questions_share_a_batch_at_half_the_price(run: Curation) -> None:
     assert totals["money"] == pytest.approx((totals["tokens_in"] + 10 * totals["tokens_out"]) / 2e6)
     (note,) = run.batches(done=True).values()
     assert note == {
-        "requests": 5, "model": "tiny", "address": server.url, "id": "batch_0", "status": "completed"
+        "requests": 5, "model": "tiny", "address": server.url, "id": "batch_0", "status": "completed",
+        "estimate": [question().estimate(2000).tokens_in, 2000],
     }  # fmt: skip
     assert not run.batches()
 
@@ -143,6 +145,26 @@ def test_a_batch_that_the_endpoint_no_longer_has_does_not_stop_the_run(run: Cura
         run.put_batch("old", {"requests": 4, "id": "batch_77", "address": server.url})
         assert all(isinstance(form, ElementsForm) for form in batched(server, run, many(3)))
     assert run.batches(done=True)["old"]["status"] == "gone" and run.batches() == {}
+
+
+def test_answers_that_do_not_say_what_they_took_are_estimated(run: Curation) -> None:
+    expected = question(0).estimate(2000)
+    with LlmServer(silent=True, batch_polls=10**9) as server:
+        batched(server, run, until_begun(run, 4))
+        server.state.batch_polls = 1
+        batched(server, run, many(4))  # of a batch that an earlier command began
+    totals = run.totals()
+    assert (totals["answers"], totals["answers_estimated"]) == (4, 4)
+    assert (totals["tokens_in"], totals["tokens_out"]) == (4 * expected.tokens_in, 4 * expected.tokens_out)
+    with LlmServer(silent=True) as server:
+        server.state.files["file-0"] = json.dumps({
+            "custom_id": "another", "response": {"status_code": 200, "body": {"choices": [{"message": {}}]}}
+        }).encode()  # fmt: skip
+        note = {"id": "b", "object": "batch", "status": "completed", "output_file_id": "file-0", "error_file_id": None}
+        server.state.batches["b"] = note | {"looks": 0, "files": {}, "input_file_id": "x", "created_at": 0}
+        run.put_batch("older", {"requests": 1, "id": "b", "address": server.url})  # whose note says nothing
+        batched(server, run, many(5))
+    assert run.totals()["tokens_in"] == 4 * expected.tokens_in + TYPICAL + question(4).estimate(1).tokens_in
 
 
 def test_what_comes_back_without_an_answer_goes_into_the_next_batch(run: Curation) -> None:

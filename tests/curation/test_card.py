@@ -49,7 +49,7 @@ def run(tmp_path: Path) -> Curation:
 def card(run: Curation, tmp_path: Path) -> Callable[..., str]:
     def written(**options: object) -> str:
         settings: dict[str, object] = {"eval_images": ["ADE20K/image-0", "my-set/image-4"], "images": "none"}
-        export(run, tmp_path / "out", baseline=False, **(settings | options))  # type: ignore[arg-type]
+        export(run, tmp_path / "out", **({"baseline": False} | settings | options))  # type: ignore[arg-type]
         return (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
 
     return written
@@ -79,6 +79,36 @@ def test_the_making_is_told_with_drop_rates_and_cost(card: Callable[..., str]) -
         "Used: 14 answers, 0.0275 money, 12,000 tokens_in.",
     ):
         assert line in text
+
+
+def test_settings_that_are_left_open_and_what_is_not_known_are_told(run: Curation, card: Callable[..., str]) -> None:
+    run.record({"per_image": None, "limit of scenes": 2000, "temperature": "the endpoint's"})
+    run.add_totals({"answers_estimated": 3, "unpriced_in": 500, "unpriced_out": 20})
+    text = part(card(), "How it was made")
+    for line in ("| per_image | none |", "| limit of scenes | 2,000 |", "| temperature | the endpoint's |"):
+        assert line in text
+    assert "Used: 14 answers, 0.0275 money, 12,000 tokens_in." in text
+    assert "The endpoint did not say what 3 of the answers took; that is estimated." in text
+    assert "The money leaves out commands that gave no prices." in text
+
+
+def test_the_baseline_is_that_of_the_design_and_the_other_guesser_stands_beside_it(
+    run: Curation, card: Callable[..., str]
+) -> None:
+    text = card(baseline=True)
+    words = part(text, "What the words alone give away")
+    # Six lists of ten: chance 0.1, and two standard errors of six guesses are 2 * sqrt(0.1 * 0.9 / 6) = 0.245
+    assert "scores each caption by itself, as an embedding model does. It finds the true one in **" in words
+    assert "of 6 samples; chance is 10.0%, and up to 34.5% counts as near it." in words
+    assert "Beside it, one that compares the ten: " in words
+    assert "- The true caption is the centre of its ten" in part(text, "Known limits")
+    run.record({"design": "corners"})
+    text = card(baseline=True)
+    words = part(text, "What the words alone give away")
+    assert "compares the ten, two of which show by what they share that they are none. It finds" in words
+    assert "chance is 12.5%, and up to 39.5% counts as near it." in words  # 0.125 + 2 * sqrt(0.125 * 0.875 / 6)
+    assert "Beside it, one that scores each caption by itself: " in words
+    assert "centre" not in text
 
 
 def test_people_and_their_agreement_are_told(run: Curation, card: Callable[..., str]) -> None:

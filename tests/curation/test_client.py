@@ -10,9 +10,10 @@ from PIL import Image
 from pydantic import BaseModel
 
 from tests.curation.llm_server import Faults, LlmServer
-from virtue.curation.budget import Budget, BudgetError, Prices, Usage
-from virtue.curation.client import REJECTIONS, LlmClient, LlmError, Settings
+from virtue.curation.budget import Budget, Usage
+from virtue.curation.client import REJECTIONS, LlmClient, LlmError
 from virtue.curation.endpoint import retry_after
+from virtue.curation.llm_settings import Settings
 from virtue.curation.llm_writer import ElementsForm
 from virtue.curation.pace import Pace
 from virtue.curation.picture import Picture
@@ -24,6 +25,7 @@ from virtue.prompts import Box
 
 T = TypeVar("T")
 QUICK = Settings(first_wait=0.01, timeout=5.0)
+STRUCTURED = Settings(first_wait=0.01, timeout=5.0, structured=True)
 
 
 @pytest.fixture
@@ -104,7 +106,8 @@ def test_nothing_is_bought_twice_and_totals_go_on(run: Curation, picture: Pictur
     assert set(server.state.bought) == {question(0, picture).key("tiny", QUICK.sampling)}  # the header bears it
     answer = {"object": "dog 0", "relation": "left of", "scene": "boat"}
     used = {"tokens_in": 1000 + len(question().text) // 4, "tokens_out": len(json.dumps(answer)) // 4 + 1}
-    assert run.totals() == {"answers": 1, **used}
+    unpriced = {f"un{name.replace('tokens', 'priced')}": n for name, n in used.items()}
+    assert run.totals() == {"answers": 1, **used, **unpriced}
 
 
 def test_a_key_goes_by_all_that_an_answer_depends_on(picture: Picture) -> None:
@@ -193,6 +196,29 @@ def test_a_refusal_is_an_answer_and_is_kept(run: Curation) -> None:
             assert (caught.value.reason, len(server.state.bought)) == ("refused", bought)
 
 
+def test_what_was_refused_is_asked_anew_as_often_as_wanted(run: Curation) -> None:
+    def ask(server: LlmServer, tries: int) -> object:
+        return asked(server, run, lambda client: client.ask(question(), ElementsForm, tries=tries))
+
+    with LlmServer(faults=Faults(refused=1.0)) as server:
+        for tries in (0, 0, 1, 1):
+            with pytest.raises(WriterRefusal, match="I cannot help"):
+                ask(server, tries)
+        assert len(server.state.bought) == 2  # each try once
+    with LlmServer() as server:
+        assert ask(server, 2) == ask(server, 2)
+        assert len(server.state.bought) == 1
+        asked(server, run, lambda client: client.ask(question(1), ElementsForm, tries=3))
+        assert len(server.state.bought) == 2  # what is answered is not asked anew
+    assert run.totals()["answers"] == 4
+
+
+def test_what_is_rejected_is_asked_once_whatever_the_tries(run: Curation) -> None:
+    with LlmServer(rejected="dog 0\n") as server, pytest.raises(WriterRefusal, match="answered 400"):
+        asked(server, run, lambda client: client.ask(question(), ElementsForm, tries=3), settings=STRUCTURED)
+    assert server.state.statuses[400] == 1
+
+
 def test_an_unreadable_answer_is_shown_with_what_is_wrong_a_few_times(run: Curation) -> None:
     for faults in (Faults(malformed=1.0), Faults(misshapen=1.0)):
         number = int(faults.malformed)
@@ -240,52 +266,6 @@ def test_a_question_that_the_endpoint_does_not_take_is_dropped_and_a_manner_ends
             asked(server, run, lambda client: client.ask(question(1), ElementsForm))
     with LlmServer(rejected="") as server, pytest.raises(LlmError, match="answered 400"):
         asked(server, run, lambda client: client.ask(question(5), ElementsForm))
-
-
-def test_a_budget_stops_the_run_before_it_is_exceeded(run: Curation) -> None:
-    prices, settings = Prices(1.0, 10.0), Settings(concurrency=4, max_tokens=100)
-    with LlmServer() as server:
-        budget = Budget(run, prices=prices, money=0.02)
-        forms = asked(server, run, many(40), budget=budget, settings=settings)
-    refused = [form for form in forms if isinstance(form, BudgetError)]
-    assert 0 < len(refused) < 40 and len(refused) + sum(server.state.bought.values()) == 40
-    assert str(refused[0]).startswith("The budget leaves no room for another request: 0.0")
-    assert 0.015 < run.totals()["money"] <= 0.02
-    with LlmServer() as server:
-        forms = asked(server, run, many(40), budget=Budget(run, tokens=10), settings=settings)
-    assert sum(isinstance(form, BudgetError) for form in forms) == len(refused)  # what is kept costs nothing
-    assert not server.state.asked
-
-
-def test_prices_and_limits() -> None:
-    assert Prices(2.0, 8.0).money(Usage(1_000_000, 500_000)) == 6.0
-    assert Prices(2.0, 8.0).money(Usage(1_000_000, 500_000), batch=True) == 3.0
-    assert Prices(2.0).money(Usage(1_000_000, 0)) == 0.0
-
-
-def test_a_budget_of_money_needs_prices(run: Curation) -> None:
-    with pytest.raises(ValueError, match="needs the prices of a million tokens"):
-        Budget(run, money=5.0)
-    with pytest.raises(ValueError, match="not negative"):
-        Budget(run, tokens=-1)
-
-
-def test_a_reservation_is_the_most_that_a_request_may_use(run: Curation) -> None:
-    async def main() -> None:
-        budget = Budget(run, tokens=1000)
-        first = await budget.reserve(Usage(300, 300))
-        assert budget.try_reserve(Usage(300, 300)) is None
-        waiting = asyncio.create_task(budget.reserve(Usage(300, 300)))
-        await asyncio.sleep(0.01)
-        assert not waiting.done()
-        run.add_totals(first.used(Usage(300, 50)))
-        await first.release()
-        await (await waiting).release()
-        run.add_totals({"tokens_out": 100.0})
-        with pytest.raises(BudgetError, match=r"450 of 1,000 tokens used\. Raise it to go on"):
-            await budget.reserve(Usage(300, 300))
-
-    asyncio.run(main())
 
 
 def test_close_keeps_what_is_under_way(run: Curation) -> None:

@@ -16,7 +16,7 @@ from tests.curation.made import region, sample
 from tests.data.files import write_image
 from virtue.curation import layout
 from virtue.curation.eval_images import EvalImages, read_eval_images
-from virtue.curation.export import MANIFEST, export
+from virtue.curation.export import export
 from virtue.curation.layout import QUERY, safe_names
 from virtue.curation.samples import Region
 from virtue.curation.staging import replaced
@@ -344,14 +344,15 @@ def test_the_manifest_says_what_was_exported(fill: Callable[..., Curation], out:
         "eval_share": 1,
         "eval_images": None,
         "images": "copy",
+        "design": "single",
         "counts": {"made": {"eval": {"images": 2, "rows": 2}}},
         "left_out": {},
     }
-    assert json.loads((out / MANIFEST).read_text()) == found
+    assert json.loads((out / layout.MANIFEST).read_text()) == found
     export(run, out, eval_images={"made/image-1"}, baseline=False)
     counts = {"made": {split: {"images": 1, "rows": 1} for split in ("eval", "train")}}
     named = {"eval_share": None, "eval_images": 1, "counts": counts}
-    assert json.loads((out / MANIFEST).read_text()) == found | named
+    assert json.loads((out / layout.MANIFEST).read_text()) == found | named
 
 
 def test_names_of_files_are_safe_and_apart() -> None:

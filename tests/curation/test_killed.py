@@ -145,6 +145,31 @@ def test_twenty_kills_change_nothing_and_cost_nothing(processes, scenes: Path, q
     assert contents(run, tmp_path / "set") == quiet
 
 
+def test_kills_while_samples_are_written_again_lose_none(processes, scenes: Path, tmp_path: Path) -> None:
+    """Samples whose wording tells are written again; whenever that is killed, each is the old one or the new one."""
+    run, log = tmp_path / "run", tmp_path / "bought.jsonl"
+    with LlmServer(log=log, telltale="x") as server:
+        args = arguments(scenes, run, server.url, "--limit", "30")
+        finish(processes, args, tmp_path / "out.txt")
+        with Curation(run) as curation:
+            old = {sample.region.id: sample for sample in curation.samples()}
+        server.state.delay = 0.05
+        again = [*args, "--try-again", "wording"]
+        moments = disturb(processes, again, run, log, 1, lambda: len(server.state.times), 8)
+        moments += disturb(processes, args, run, log, 2, lambda: len(server.state.times), 8)
+        with Curation(run) as curation:
+            halfway = {sample.region.id: sample for sample in curation.samples()}
+            assert curation.rewrites()
+        finish(processes, args, tmp_path / "out.txt")
+    check_purchases(log, moments)
+    with Curation(run) as curation:
+        new = {sample.region.id: sample for sample in curation.samples()}
+        assert curation.rewrites() == [] and curation.totals()["answers"] == len(kept(run))
+    assert old.keys() == halfway.keys() == new.keys()
+    assert all(halfway[name] in (old[name], new[name]) for name in old)
+    assert sum(old[name] != new[name] for name in old) > len(old) / 2
+
+
 def test_a_killed_batch_is_found_again(processes, scenes: Path, quiet, tmp_path: Path) -> None:
     run, log = tmp_path / "run", tmp_path / "bought.jsonl"
     with LlmServer(faults=FAULTS, log=log, batch_polls=2) as server:
@@ -167,5 +192,5 @@ def test_ctrl_c_keeps_even_what_is_under_way(processes, scenes: Path, tmp_path: 
         os.kill(process.pid, signal.SIGINT)
         process.join(20)
         assert process.exitcode == 130, out.read_text()
-        assert "run the same command again to go on" in " ".join(out.read_text().split())
+        assert "the same command goes on" in " ".join(out.read_text().split())
         assert kept(run) == set(bought(log))

@@ -9,8 +9,9 @@ from PIL import Image
 
 from tests.curation import llm_answers
 from tests.curation.llm_server import Faults, LlmServer, first_text
-from virtue.curation.client import LlmClient, Settings
+from virtue.curation.client import LlmClient
 from virtue.curation.instructions import Instruction, Instructions, load_instructions
+from virtue.curation.llm_settings import Settings
 from virtue.curation.llm_writer import LlmWriter
 from virtue.curation.picture import Picture
 from virtue.curation.samples import Distractor, Elements, Fact, Other, Problem, Region
@@ -65,6 +66,43 @@ def written(
             return await work(LlmWriter(client, instructions, side=128))
 
     return asyncio.run(main())
+
+
+def test_what_was_refused_is_asked_anew_where_a_region_is_taken_up_again(run: Curation, image: Path) -> None:
+    async def taken_up(client: LlmClient, tries: int) -> Elements | None:
+        return await LlmWriter(client, side=128, tries=lambda region_id: tries * (region_id == REGION.id)).elements(
+            REGION, image
+        )
+
+    async def main(server: LlmServer, tries: int) -> Elements | None:
+        async with LlmClient("tiny", run, base_url=server.url, settings=Settings(first_wait=0.01)) as client:
+            return await taken_up(client, tries)
+
+    with LlmServer(faults=Faults(refused=1.0)) as server, pytest.raises(WriterRefusal):
+        asyncio.run(main(server, 0))
+    with LlmServer() as server:
+        with pytest.raises(WriterRefusal, match="I cannot help"):
+            asyncio.run(main(server, 0))
+        assert asyncio.run(main(server, 1)) == SAID
+        assert len(server.state.bought) == 1
+
+
+def test_a_region_that_is_taken_up_again_is_asked_about_alike_in_every_run(run: Curation, image: Path) -> None:
+    problem = Problem("wording", "Its words tell.")
+
+    async def at_once(writer: LlmWriter) -> list[Distractor]:
+        await writer.distractors(REGION, image, SAID, [])
+        return await later(writer)
+
+    async def later(writer: LlmWriter) -> list[Distractor]:
+        elements = await writer.elements(REGION, image)
+        assert elements is not None
+        return await writer.distractors(REGION, image, elements, [problem])
+
+    with LlmServer() as server:
+        assert written(server, run, at_once) == written(server, run, later)
+        assert len(server.state.bodies) == 3
+    assert first_text(server.state.bodies[-1]).endswith("An earlier answer could not be used:\n- Its words tell.")
 
 
 def test_elements_are_written_from_what_is_known(run: Curation, image: Path) -> None:

@@ -94,6 +94,41 @@ def test_a_region_whose_image_came_back_is_tried_again(run: Curation, tmp_path: 
     assert (found.written, found.dropped.total()) == (4, 0)
 
 
+@pytest.mark.parametrize("is_noticed_by", ["the build", "the writer"])
+def test_a_disk_that_goes_away_ends_the_build_and_drops_nothing(
+    run: Curation, tmp_path: Path, is_noticed_by: str
+) -> None:
+    images, away = tmp_path / "images", tmp_path / "away"
+    images.mkdir()
+    for number in range(4):
+        (images / f"{number}.png").touch()
+    run.set_images({"made": images})
+
+    def unmount(one: Region) -> Elements:
+        if one.id == second:
+            images.rename(away)
+            if is_noticed_by == "the writer":
+                raise WriterRefusal("image", "There is none.")
+        return TRUTH
+
+    _, second, *_ = [one.id for one in run.regions()]
+    with pytest.raises(FileNotFoundError, match=r"There is no folder of images .*images\. Is its disk mounted\?"):
+        go(run, Scripted(elements=unmount), Plan(concurrency=1))
+    assert run.drops() == [] and run.states()["made"]["written"] == (1 if is_noticed_by == "the writer" else 2)
+    away.rename(images)
+    assert go(run, Scripted()).written == 4
+
+
+def test_an_image_that_goes_away_while_it_is_looked_at_is_tried_again(run: Curation, tmp_path: Path) -> None:
+    def lose(one: Region) -> Elements:
+        if one.id == "made/0":
+            (tmp_path / one.image).unlink()
+            raise WriterRefusal("image", "There is none.")
+        return TRUTH
+
+    assert go(run, Scripted(elements=lose)).dropped == {"missing image": 1}
+
+
 def test_a_refusal_is_counted_by_its_reason(run: Curation) -> None:
     def refuse(one: Region, problems: object) -> object:
         if one.id == "made/2":
@@ -199,7 +234,10 @@ def test_progress_is_told_after_each_region(run: Curation) -> None:
 
 def test_a_tally_in_a_line(run: Curation) -> None:
     run.drop("made/0", "synonym", "")
-    assert describe(tally(run)) == "1 of 4 regions: 0 samples, 1 dropped (1 synonym)"
+    found = tally(run)
+    assert describe(found) == "1 of 4 regions: 0 samples, 1 dropped (1 synonym)"
+    found.rewritten, found.rewrites = 2, 3
+    assert describe(found).endswith("1 dropped (1 synonym), 2 of 3 written again")
 
 
 def test_corners_are_checked_as_such_and_not_replaced_by_number(run: Curation, monkeypatch: pytest.MonkeyPatch) -> None:

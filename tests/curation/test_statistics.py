@@ -12,6 +12,7 @@ from virtue.curation.samples import Problem
 from virtue.curation.sampling import split_of
 from virtue.curation.statistics import Count, Spread, statistics_of_files, statistics_of_run, swap_shown
 from virtue.curation.store import Curation
+from virtue.curation.wording import Wording
 
 
 def test_lengths_by_hand() -> None:
@@ -46,6 +47,31 @@ def test_published_files_are_counted_in_the_form_of_the_papers_table(tmp_path: P
     assert found.true_lengths == Spread(8.0, 8, 8, 8, 8)
     assert found.words["category"].commonest == (("dog", 3),)
     assert found.making is None and found.people is None and found.wording is None
+
+
+@pytest.mark.parametrize(
+    ("noted", "design"),
+    [('{"design": "corners"}', "corners"), ('{"design": "single"}', "single"), ('{"design": "spiral"}', None),
+     ("[]", None), ("{", None), (None, None)],
+)  # fmt: skip
+def test_the_baseline_of_files_is_that_of_the_design_that_their_export_names(
+    tmp_path: Path, noted: str | None, design: str | None
+) -> None:
+    write(tmp_path / "SCaR_eval_made.parquet", *(eval_row(f"{number}.png") for number in range(4)))
+    if noted is not None:
+        (tmp_path / "export.json").write_text(noted)
+    found = statistics_of_files([tmp_path])
+    assert found.design == design
+    assert found.wording is not None and found.wording.design == (design or "single")
+    assert found.wording.chance == (0.125 if design == "corners" else 0.1)
+
+
+def test_files_of_two_designs_are_taken_as_single_swaps(tmp_path: Path) -> None:
+    for name in ("single", "corners"):
+        write(tmp_path / name / "SCaR_eval_made.parquet", eval_row("1.png"), eval_row("2.png"))
+        (tmp_path / name / "export.json").write_text(json.dumps({"design": name}))
+    found = statistics_of_files([tmp_path / "single", tmp_path / "corners"])
+    assert found.design is None and found.wording is not None and found.wording.design == "single"
 
 
 def test_one_file_and_other_names_are_counted_too(tmp_path: Path) -> None:
@@ -133,7 +159,13 @@ def test_the_baseline_is_measured_unless_it_is_not_wanted(run: Curation, tmp_pat
 def test_the_baseline_reads_a_fair_part_of_large_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     monkeypatch.setattr(statistics, "MEASURED", 20)
-    monkeypatch.setattr(statistics, "wording_of_captions", lambda lists, images: read.extend(images))
+    measure = statistics.wording_of_captions
+
+    def noting(lists: list[list[str]], images: list[str]) -> Wording:
+        read.extend(images)
+        return measure(lists, images)
+
+    monkeypatch.setattr(statistics, "wording_of_captions", noting)
     for source in ("A", "B"):
         rows = [eval_row(f"{number}.png") for number in range(100)]
         write(tmp_path / f"SCaR_eval_{source}.parquet", *rows)

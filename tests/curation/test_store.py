@@ -1,9 +1,13 @@
 import multiprocessing
 import os
+import shutil
 import signal
 import sqlite3
+import tempfile
 import threading
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,7 +46,7 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / FILE) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(ValueError, match="has format 99, this version reads format 1"):
+    with pytest.raises(ValueError, match="has format 99, this version reads format 2"):
         Curation(tmp_path)
 
 
@@ -57,12 +61,12 @@ def test_settings_are_fixed_by_the_first_call(run: Curation) -> None:
 
 def test_some_settings_may_change_until_a_region_was_worked_on(run: Curation) -> None:
     run.add_regions([region(1)])
-    run.settle({"writer": "gtp"}, once_begun=True)
-    run.settle({"writer": "gpt"}, once_begun=True)
+    run.settle({"writer": "gtp"}, until="worked")
+    run.settle({"writer": "gpt"}, until="worked")
     assert run.settings == {"writer": "gpt"}
     run.drop("made/1", "test", "")
     with pytest.raises(ValueError, match="was begun with writer gpt, not gtp"):
-        run.settle({"writer": "gtp"}, once_begun=True)
+        run.settle({"writer": "gtp"}, until="worked")
 
 
 def test_notes_may_change(run: Curation) -> None:
@@ -252,14 +256,96 @@ def test_an_error_within_a_change_keeps_nothing(run: Curation) -> None:
     assert run.noted("a") is None
 
 
-def test_what_was_dropped_for_a_reason_that_passed_is_new_again(run: Curation) -> None:
-    run.add_regions([region(number) for number in range(3)])
-    run.drop("made/0", "missing image", "It is gone.", [[Problem("synonym", "It is one.")]])
-    run.drop("made/1", "synonym", "It is one.", [[Problem("synonym", "It is one.")]])
-    assert run.reopen("missing image") == 1
-    assert run.states() == {"made": {"new": 2, "dropped": 1}}
-    assert [name for name, *_ in run.drops()] == ["made/1"] and run.problems() == {"synonym": 1}
-    assert run.reopen("missing image") == 0
+def test_settings_that_choose_regions_may_change_until_there_are_some(run: Curation) -> None:
+    run.settle({"seed": 0, "per_image": None}, until="read")
+    run.settle({"seed": 1, "per_image": 2}, until="read")
+    run.add_regions([region(1)])
+    with pytest.raises(ValueError, match="was begun with per_image 2, not none"):
+        run.settle({"per_image": None}, until="read")
+    run.record({"limit of made": 5})
+    run.record({"limit of made": 7})
+    assert run.settings == {"seed": 1, "per_image": 2, "limit of made": 7}
+
+
+def test_money_is_counted_once_the_prices_are_known(run: Curation) -> None:
+    run.put_answer("a", "", {"tokens_in": 3000, "unpriced_in": 3000, "unpriced_out": 500})
+    run.put_answer("b", "", {"tokens_in": 1000, "money": 0.5})
+    assert run.price(2, 8) == pytest.approx(0.01)
+    assert run.totals() == {"tokens_in": 4000, "money": pytest.approx(0.51)}
+    assert run.price(2, 8) == 0
+
+
+def test_decisions_are_found_by_indexes(run: Curation) -> None:
+    plans = [
+        str(run.rows(f"EXPLAIN QUERY PLAN SELECT * FROM decisions WHERE {condition} ORDER BY number"))
+        for condition in ("reviewer = 'ann'", "region_id = 'a'", "region_id = 'a' AND reviewer = 'ann'", "undone = 1")
+    ]
+    indexes = ("decisions_reviewer", "decisions_region", "decisions_region", "decisions_undone")
+    assert all(name in plan for name, plan in zip(indexes, plans, strict=True))
+
+
+def test_a_file_of_the_first_format_gets_what_it_lacks(tmp_path: Path) -> None:
+    with Curation(tmp_path, make=True) as run:
+        run.add_regions([region(0)])
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        for what in ("INDEX decisions_reviewer", "INDEX decisions_undone", "TABLE tries", "TABLE rewrites"):
+            connection.execute(f"DROP {what}")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    with Curation(tmp_path) as run:
+        assert (run.tries("made/0"), run.rewrites(), len(list(run.regions()))) == (0, [], 1)
+
+
+@contextmanager
+def read_only(files: Mapping[str, bytes]) -> Iterator[Path]:
+    """A folder of files that this process may read and not write, also where it is root's."""
+    folder = Path(tempfile.mkdtemp())  # pytest's own are closed to other users
+    user = os.geteuid()
+    try:
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+            (folder / name).chmod(0o444)
+        folder.chmod(0o555)
+        if user == 0:
+            os.seteuid(65534)
+        yield folder
+    finally:
+        if user == 0:
+            os.seteuid(0)
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+def files_of(run: Curation) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in run.folder.iterdir()}
+
+
+def test_a_run_that_may_not_be_written_to_is_read(run: Curation) -> None:
+    run.add_regions([region(1)])
+    run.put_sample(sample(region(1)))
+    with_log = files_of(run)
+    assert with_log[f"{FILE}-wal"]
+    run.close()
+    for files in (with_log, files_of(run)):
+        with read_only(files) as folder, Curation(folder) as found:
+            assert found.is_readonly and found.sample("made/1") == sample(region(1))
+            with pytest.raises(ValueError, match="may be read here and not written to: change its permissions, or "):
+                found.decide("made/1", "ann", "accept")
+            with pytest.raises(ValueError, match="may be read here and not written to"):
+                Curation(folder, make=True)
+            assert {file.name: file.read_bytes() for file in folder.iterdir()} == files
+
+
+def test_a_run_that_cannot_even_be_read_says_why(run: Curation) -> None:
+    run.add_regions([region(1)])
+    files = {name: data for name, data in files_of(run).items() if not name.endswith("-shm")}
+    with read_only(files) as folder, pytest.raises(ValueError, match="was not closed where it was written last, so it"):
+        Curation(folder)
+    with (
+        read_only({FILE: b"this is no database, however long it may be"}) as folder,
+        pytest.raises(ValueError, match="cannot be used as a run of the curation: file is not a database"),
+    ):
+        Curation(folder)
 
 
 def test_a_durable_change_is_no_part_of_one_that_is_not(run: Curation) -> None:

@@ -18,6 +18,7 @@ EXAMPLES = (
     "--price-in 0.25 --price-out 2",
     "virtue curate build --source coco=instances.json --images photos --to run --base-url http://localhost:8000/v1 "
     "--model Qwen/Qwen3-VL-8B-Instruct",
+    "virtue curate build --source scenes=scenes/ --to run --writer rules --try-again wording",
     "virtue curate instructions distractors",
     "virtue curate review run",
     "virtue curate label-studio export run tasks.json",

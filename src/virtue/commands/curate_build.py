@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from virtue.commands import curate_llm
+from virtue.commands.curate_llm import Llm
 from virtue.commands.curate_progress import BuildProgress
 from virtue.commands.curate_regions import Reading, parse_images, parse_sources, read_regions
-from virtue.commands.curate_tables import money_line, wording_lines
+from virtue.commands.curate_tables import money_line, rewording_line, wording_lines
+from virtue.commands.same_command import same_command
 
 if TYPE_CHECKING:
-    from virtue.curation.client import LlmClient
-    from virtue.curation.pipeline import Plan, Tally
+    from virtue.curation.again import Rewording
+    from virtue.curation.instructions import Instructions
+    from virtue.curation.pipeline import Plan
     from virtue.curation.store import Curation
     from virtue.curation.wordnet import WordNet
     from virtue.curation.writers import Writer
@@ -42,28 +46,8 @@ class Design(StrEnum):
     CORNERS = "corners"
 
 
-@dataclass(frozen=True)
-class Llm:
-    """How the LLM is asked; see the options of `build`."""
-
-    model: str
-    base_url: str | None
-    price_in: float | None
-    price_out: float | None
-    budget: float | None
-    budget_tokens: int | None
-    concurrency: int
-    rate: float | None
-    token_rate: float | None
-    max_tokens: int
-    temperature: float | None
-    side: int
-    instructions: Path | None
-    batch: bool
-    poll: float
-
-
 def build(
+    context: typer.Context,
     source: Annotated[
         list[str],
         typer.Option(
@@ -129,6 +113,16 @@ def build(
     baseline: Annotated[
         bool, typer.Option(help="Measure in the end what the captions alone give away.", rich_help_panel=_CHECKS)
     ] = True,
+    try_again: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Take up what was dropped for this reason; wording: also samples that give the truth away. Again for "
+            "another one.",
+            metavar="REASON",
+            show_default=False,
+            rich_help_panel=_CHECKS,
+        ),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Its name, as the endpoint knows it.", show_default=False, rich_help_panel=_LLM)
     ] = None,
@@ -186,22 +180,24 @@ def build(
     )  # fmt: skip
     llm = None
     if writer is WriterName.LLM:
-        if not model:
-            raise ValueError("An LLM needs a name: give --model as the endpoint knows it, or take --writer rules.")
         llm = Llm(
-            model, base_url, price_in, price_out, budget, budget_tokens, concurrency, rate, token_rate, max_tokens,
-            temperature, side, instructions, batch, poll,
+            model or "", base_url, price_in, price_out, budget, budget_tokens, concurrency, rate, token_rate,
+            max_tokens, temperature, side, instructions, batch, poll,
         )  # fmt: skip
+    told = curate_llm.check(llm) if llm else None
     dictionary = open_wordnet(wordnet_folder) if wordnet else None
-    progress = BuildProgress(Console(stderr=True))
-    with _alone(to, progress) as run:
-        plan = _plan(seed, design, attempts, dictionary, llm)
-        run.settle({"seed": seed})
-        made = {"design": design.value, "attempts": attempts, "wordnet": wordnet}
-        run.settle(made | {"writer": llm.model if llm else "rules"}, once_begun=True)
+    made = {"design": design.value, "attempts": attempts, "wordnet": wordnet}
+    progress, again = BuildProgress(Console(stderr=True)), try_again or []
+    with _alone(to, progress, again) as run:
+        _settle(run, reading, made | _written_by(llm, told))
+        _prepare(run, llm, again, progress)
         read_regions(run, reading, progress)
-        found = asyncio.run(_build(run, plan, llm, progress))
-        _conclude(run, found, baseline)
+        _record_limits(run, reading)
+        _take_up(run, again, progress)
+        plan = _plan(seed, design, attempts, dictionary, llm)
+        reworded = asyncio.run(_build(run, plan, llm, told, again, progress))
+        mend = same_command(context, leave=["try_again"], add=["--try-again", "wording"])
+        _conclude(run, reworded, baseline, mend)
 
 
 def open_wordnet(folder: Path | None, *, required: bool = True) -> WordNet | None:
@@ -234,7 +230,7 @@ def _plan(seed: int, design: Design, attempts: int, wordnet: WordNet | None, llm
 
 
 @contextmanager
-def _alone(to: Path, progress: BuildProgress) -> Iterator[Curation]:
+def _alone(to: Path, progress: BuildProgress, again: Sequence[str]) -> Iterator[Curation]:
     """The run, which nobody else builds meanwhile; says how to go on when the build ends early."""
     from filelock import FileLock, Timeout
 
@@ -249,104 +245,128 @@ def _alone(to: Path, progress: BuildProgress) -> Iterator[Curation]:
         try:
             yield run
         except KeyboardInterrupt:
-            progress.say(f"Stopped. {to} keeps what was bought and written; run the same command again to go on.")
+            progress.say(f"Stopped. {to} keeps what was bought and written; {_way_on(again)}.")
             raise
         finally:
             progress.stop()
             lock.release()
 
 
-async def _build(run: Curation, plan: Plan, llm: Llm | None, progress: BuildProgress) -> Tally:
-    """Makes the samples; what stops the LLM ends the command in a sentence."""
-    from virtue.curation.pipeline import build as make
+def _way_on(again: Sequence[str]) -> str:
+    """How a build that was stopped goes on. With --try-again it would take up what failed since, once more."""
+    return f"the same command {'without --try-again ' if again else ''}goes on"
 
+
+def _written_by(llm: Llm | None, told: Instructions | None) -> dict[str, Any]:
+    """The settings that say who writes."""
+    if llm is None or told is None:
+        return {"writer": "rules", "instructions": ""}
+    return {"writer": llm.model, "instructions": told.version, **llm.decisive}
+
+
+def _settle(run: Curation, reading: Reading, made: dict[str, Any]) -> None:
+    """Fixes what samples depend on: which regions there are, and how samples are made of them.
+
+    Raises:
+        ValueError: If the run was begun otherwise.
+    """
+    chosen = ("seed", "min_share", "per_image", "per_category")
+    run.settle({name: getattr(reading, name) for name in chosen}, until="read")
+    run.settle(made, until="worked")
+
+
+def _record_limits(run: Curation, reading: Reading) -> None:
+    """Records of each source the largest limit that it was read with; None is larger than any."""
+    known = run.settings
+    for written in reading.sources:
+        name = f"limit of {written.name or written.kind}"
+        limits = (known.get(name, 0), reading.limit)
+        run.record({name: None if None in limits else max(limits)})
+
+
+def _prepare(run: Curation, llm: Llm | None, again: Sequence[str], progress: BuildProgress) -> None:
+    """Sees that the run can go on so, and counts money that could not be counted before.
+
+    Raises:
+        ValueError: If nothing can be taken up for a reason, or a batch is under way that would be asked beside.
+    """
+    from virtue.curation.again import check_reasons
+
+    check_reasons(run, again)
+    if llm is not None:
+        curate_llm.refuse_beside_batches(run, llm)
+        if said := curate_llm.price_earlier(run, llm):
+            progress.say(said)
+
+
+def _take_up(run: Curation, again: Sequence[str], progress: BuildProgress) -> None:
+    from virtue.curation.again import take_up
+    from virtue.curation.pipeline import WORDING
+
+    for reason, count in take_up(run, again).items():
+        if count or reason != WORDING:
+            progress.say(f"Taken up again: {count:,} regions that were dropped for {reason!r}.")
+
+
+async def _build(
+    run: Curation, plan: Plan, llm: Llm | None, told: Instructions | None, again: Sequence[str], progress: BuildProgress
+) -> Rewording | None:
+    """Makes the samples; what stops that on the way ends the command in a sentence."""
     if llm is None:
-        run.settle({"instructions": ""}, once_begun=True)
-        return await make(run, _rules(run, plan), plan, progress=progress.built)
-    from virtue.curation.instructions import load_instructions
+        from virtue.curation.rules_writer import RulesWriter, Vocabulary
 
-    loaded = load_instructions(llm.instructions)
-    run.settle({"instructions": loaded.version}, once_begun=True)
-    async with _client(run, llm) as client:
+        rules = RulesWriter(Vocabulary.of(run.regions()), plan.seed, wordnet=plan.wordnet, tries=run.tries)
+        with _stopping(run, llm, again, progress):
+            return await _make(run, rules, plan, again, progress)
+    async with curate_llm.client(run, llm) as client:
         from virtue.curation.llm_writer import LlmWriter
 
-        if not llm.batch:
-            _refuse_beside_batches(run, client.address)
-        try:
-            return await make(run, LlmWriter(client, loaded, side=llm.side), plan, progress=progress.built)
-        except _ending_errors() as error:
-            progress.say(f"Stopped: {error} {run.folder} keeps what was bought and written; the same command goes on.")
-            raise typer.Exit(1) from error
+        writer = LlmWriter(client, told, side=llm.side, tries=run.tries)
+        with _stopping(run, llm, again, progress):
+            return await _make(run, writer, plan, again, progress)
 
 
-def _rules(run: Curation, plan: Plan) -> Writer:
-    from virtue.curation.rules_writer import RulesWriter, Vocabulary
-
-    return RulesWriter(Vocabulary.of(run.regions()), plan.seed, wordnet=plan.wordnet)
-
-
-def _client(run: Curation, llm: Llm) -> LlmClient:
-    """Who is asked.
-
-    Raises:
-        ModuleNotFoundError: If openai or pydantic is not installed.
-        ValueError: If a number makes no sense, or an address or key is missing.
-    """
+@contextmanager
+def _stopping(run: Curation, llm: Llm | None, again: Sequence[str], progress: BuildProgress) -> Iterator[None]:
+    """Says what stopped a build on the way, and how it goes on."""
     try:
-        from virtue.curation.batch import BatchClient, BatchSettings
-        from virtue.curation.budget import Budget, Prices
-        from virtue.curation.client import LlmClient, Settings
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"An LLM is asked through {error.name}: install it with `pip install 'virtue[curate]'`.", name=error.name
-        ) from error
-    prices = Prices(llm.price_in, llm.price_out)
-    budget = Budget(run, prices=prices, money=llm.budget, tokens=llm.budget_tokens)
-    settings = Settings(
-        max_tokens=llm.max_tokens,
-        temperature=llm.temperature,
-        concurrency=llm.concurrency,
-        requests_per_minute=llm.rate,
-        tokens_per_minute=llm.token_rate,
-    )
-    if not llm.batch:
-        return LlmClient(llm.model, run, base_url=llm.base_url, budget=budget, settings=settings)
-    how = BatchSettings(gather=min(10.0, llm.poll), poll=llm.poll)
-    return BatchClient(llm.model, run, base_url=llm.base_url, budget=budget, settings=settings, batches=how)
+        yield
+    except curate_llm.ending_errors(llm) as error:
+        progress.say(f"Stopped: {error} {run.folder} keeps what was bought and written; {_way_on(again)}.")
+        raise typer.Exit(1) from error
 
 
-def _refuse_beside_batches(run: Curation, address: str) -> None:
-    """Refuses to ask one by one what a batch is being asked: it would be bought twice.
+async def _make(
+    run: Curation, writer: Writer, plan: Plan, again: Sequence[str], progress: BuildProgress
+) -> Rewording | None:
+    """Makes the samples, and writes those again that give the true caption away, if that was asked for."""
+    from virtue.curation.again import reword
+    from virtue.curation.pipeline import WORDING
+    from virtue.curation.pipeline import build as make
 
-    Raises:
-        ValueError: If a batch of the run is under way at the address.
-    """
-    if any(note.get("address", address) == address for note in run.batches().values()):
-        raise ValueError(
-            f"A batch of the run in {run.folder} is under way at {address}: go on with --batch, which takes its "
-            "answers; without it they would be bought again."
-        )
-
-
-def _ending_errors() -> tuple[type[Exception], ...]:
-    from virtue.curation.budget import BudgetError
-    from virtue.curation.endpoint import LlmError
-
-    return BudgetError, LlmError
+    await make(run, writer, plan, progress=progress.built)
+    if WORDING not in again:
+        return None
+    return await reword(run, writer, plan, progress=progress.built, say=progress.say)
 
 
-def _conclude(run: Curation, found: Tally, baseline: bool) -> None:
-    """Prints what came of it."""
-    from virtue.curation.pipeline import describe
-    from virtue.curation.statistics import first_samples
+def _conclude(run: Curation, reworded: Rewording | None, baseline: bool, mend: str) -> None:
+    """Prints what came of it, and the command that comes next: review, or one that mends the wording."""
+    from virtue.curation.again import standing_samples
+    from virtue.curation.pipeline import describe, tally
+    from virtue.curation.statistics import MEASURED
     from virtue.curation.wording import wording
 
+    found = tally(run)
     typer.echo(f"{run.folder}: {describe(found)}.")
+    if reworded is not None:
+        typer.echo(rewording_line(reworded))
     if line := money_line(run.totals()):
         typer.echo(line)
     if not found.written:
         return
-    if baseline:
-        for line in wording_lines(wording(first_samples(run), design=run.settings["design"])):
-            typer.echo(line)
-    typer.echo(f"Next: virtue curate review {run.folder}")
+    samples = list(islice(standing_samples(run), MEASURED)) if baseline else []
+    measured = wording(samples, design=run.settings["design"]) if samples else None
+    for line in wording_lines(measured) if measured else []:
+        typer.echo(line)
+    typer.echo(f"Next: {mend if measured and not measured.is_near else f'virtue curate review {run.folder}'}")

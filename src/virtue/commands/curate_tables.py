@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from virtue.curation.again import Rewording
     from virtue.curation.review.agreement import Agreement
     from virtue.curation.statistics import Making, Spread, Statistics
     from virtue.curation.wording import Wording
@@ -32,23 +33,44 @@ def show(found: Statistics, console: Console) -> None:
     if found.people is not None:
         _show_people(found.people, console)
     if found.wording is not None:
-        for line in wording_lines(found.wording):
+        lines = wording_lines(found.wording)
+        if found.making is not None and not found.wording.is_near:
+            lines += ["`virtue curate build` with --try-again wording, else as the run was built, writes them again."]
+        if found.design is None:
+            lines += ["The files do not name one design of their distractors: they are taken as single swaps."]
+        for line in lines:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def wording_lines(found: Wording) -> list[str]:
-    """The text-only baseline in sentences."""
-    if found.rate is None:
+    """The text-only baseline in sentences, and beside it the guesser that is not the baseline of the design."""
+    if found.baseline is None or found.alone is None or found.comparing is None:
         return [f"Text-only baseline: not measured, {found.samples:,} samples are too few."]
-    said = f"Text-only baseline, hit@1 over {found.samples:,} samples: {found.rate:.1%}"
-    alone = "" if found.alone is None else f"; from each caption by itself {found.alone:.1%}"
-    lines = [f"{said}{alone}; chance is {found.chance:.1%}, and {found.noise:.1%} more or less is noise."]
-    if found.surest:
+    most = f"chance is {found.chance:.1%}, and up to {found.chance + found.noise:.1%} counts as near it."
+    start = f"Text-only baseline, hit@1 over {found.samples:,} samples"
+    if found.design == "corners":
+        lines = [f"{start}, comparing the ten: {found.comparing:.1%}; {most}"]
+        lines += [f"Beside it, each caption scored by itself: {found.alone:.1%}."]
+    else:
+        lines = [f"{start}, each caption scored by itself as an embedding model does: {found.alone:.1%}; {most}"]
         lines += [
-            f"The wording gives true captions away, most surely those of {len(found.surest):,} samples: "
-            "`virtue curate stats --json` names them, as surest."
+            f"Beside it, comparing the ten: {found.comparing:.1%}, as the true one is the centre of single swaps by "
+            "construction; --design corners is for models that compare."
         ]
+    if not found.is_near:
+        count = f", most surely those of {len(found.surest):,} samples" if found.surest else ""
+        lines += [f"That is above it: the wording gives true captions away{count}."]
     return lines
+
+
+def rewording_line(found: Rewording) -> str:
+    """What came of writing samples again, in a sentence."""
+    spared = f"; left alone, as people decided about them or look at them: {found.spared:,}" if found.spared else ""
+    if not found.asked:
+        return f"Nothing was written again for its wording{spared}."
+    left = found.asked - found.rewritten
+    kept = f"; {left:,} stay as they were, for want of a better one" if left else ""
+    return f"Written again for their wording: {found.rewritten:,} samples{kept}{spared}."
 
 
 def money_line(totals: Mapping[str, float]) -> str:
@@ -57,7 +79,12 @@ def money_line(totals: Mapping[str, float]) -> str:
         return ""
     tokens = f"{totals.get('tokens_in', 0):,.0f} tokens in, {totals.get('tokens_out', 0):,.0f} out"
     money = f", {totals['money']:,.4g} in money" if "money" in totals else ""
-    return f"{totals['answers']:,.0f} answers bought: {tokens}{money}"
+    line = f"{totals['answers']:,.0f} answers bought: {tokens}{money}"
+    if money and totals.get("unpriced_in"):
+        line += ", without that of commands that gave no prices"
+    if estimated := totals.get("answers_estimated"):
+        line += f"; the endpoint did not say what {estimated:,.0f} of them took, so that is estimated"
+    return line
 
 
 def _show_making(found: Making, console: Console) -> None:
@@ -73,7 +100,7 @@ def _show_making(found: Making, console: Console) -> None:
     _print(console, "Dropped", ["why", "regions", "of those tried"], dropped)
     _print(console, "Found by checks, in any attempt", ["check", "attempts"], _counted(found.problems))
     _print(console, "Answered by", ["LLM", "answers"], _counted(found.models))
-    settings = [[name, str(value)] for name, value in found.settings.items()]
+    settings = [[name, "none" if value is None else str(value)] for name, value in found.settings.items()]
     _print(console, "Made with", ["setting", ""], settings)
     if line := money_line(found.totals):
         console.print(line, markup=False, highlight=False)

@@ -23,22 +23,19 @@ import json
 import logging
 import tempfile
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import IO, Any, NamedTuple, Protocol, TypeVar, cast
 
 from virtue.curation.budget import Budget, Reservation, Usage
-from virtue.curation.client import Answers, LlmClient, Settings
+from virtue.curation.client import Answers, LlmClient
 from virtue.curation.endpoint import LlmError, PassingError, RejectedError
+from virtue.curation.llm_settings import BatchSettings, Settings
 from virtue.curation.questions import Question, Reply
 
 logger = logging.getLogger(__name__)
 
-MAX_REQUESTS = 50_000
-"""Requests of one batch at most: OpenAI's limit."""
-
-MAX_BYTES = 150_000_000
-"""Bytes of one file of requests at most: OpenAI's limit is 200 MB."""
+TYPICAL = 2000
+"""Tokens read for a request of which nothing is known."""
 
 _ENDED = ("completed", "failed", "expired", "cancelled")
 _NAME = "virtue"  # of our entry in a batch's metadata
@@ -55,23 +52,6 @@ class Batches(Answers, Protocol):
     def batches(self, *, done: bool = False) -> dict[str, dict[str, Any]]:
         """Batches under way, or those that are done."""
         ...
-
-
-@dataclass(frozen=True)
-class BatchSettings:
-    """How batches are made.
-
-    Attributes:
-        gather: Seconds without a new question after which a batch is begun.
-        poll: Seconds between two looks at a batch.
-        max_requests: Of one batch.
-        max_bytes: Of its file.
-    """
-
-    gather: float = 10.0
-    poll: float = 30.0
-    max_requests: int = MAX_REQUESTS
-    max_bytes: int = MAX_BYTES
 
 
 class _Waiting(NamedTuple):
@@ -144,9 +124,7 @@ class BatchClient(LlmClient):
             except RejectedError as error:
                 failure = error
                 if not self._adapted(manners, error):
-                    refused = await self._after_rejection(error)
-                    await asyncio.to_thread(self._answers.put_answer, key, refused.to_text())
-                    return refused
+                    return await self._after_rejection(key, error)
             except PassingError as error:
                 failure = error
         raise LlmError(f"{failure} It was tried in {self.settings.retries + 1} batches.")
@@ -183,7 +161,7 @@ class BatchClient(LlmClient):
                 if not reservations:  # all of their pictures are broken
                     return
                 name = uuid.uuid4().hex
-                note = {"requests": len(reservations), "model": self.model, "address": self._endpoint.address}
+                note = self._note(reservations)
                 await asyncio.to_thread(self._notes.put_batch, name, note)
                 note["id"] = await self._send_file(name, file)
                 await asyncio.to_thread(self._notes.put_batch, name, note)
@@ -195,6 +173,16 @@ class BatchClient(LlmClient):
         task = asyncio.create_task(self._finish(name, note, waiting[:taken], reservations))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+
+    def _note(self, reservations: Sequence[Reservation]) -> dict[str, Any]:
+        """What is kept of a batch before it is begun; the estimate is that of a request in the mean."""
+        count = len(reservations)
+        read, written = (
+            sum(getattr(one.estimate, name) for one in reservations) for name in ("tokens_in", "tokens_out")
+        )
+        estimate = [round(read / count), round(written / count)]
+        address = self._endpoint.address
+        return {"requests": count, "model": self.model, "address": address, "estimate": estimate}
 
     def _known(self, entry: _Waiting) -> bool:
         """Whether a question has its answer, which is given to who asked."""
@@ -311,7 +299,8 @@ class BatchClient(LlmClient):
         Args:
             name: Of the note.
             note: What is known of the batch, its id included.
-            estimates: Tokens that were expected of each request, by key.
+            estimates: Tokens that were expected of each request, by key; none of a batch that an earlier run began,
+                whose note has the mean.
 
         Returns:
             Why there is no answer, by key, where the endpoint says so.
@@ -319,24 +308,28 @@ class BatchClient(LlmClient):
         api = self._endpoint.api
         while (batch := await self._patiently(lambda: api.batches.retrieve(note["id"]))).status not in _ENDED:
             await asyncio.sleep(self._how.poll)
+        otherwise = Usage(*note.get("estimate", (TYPICAL, self.settings.max_tokens)))
         failures: dict[str, Exception] = {}
         for file_id in (batch.output_file_id, batch.error_file_id):
             if file_id is not None:
                 content = await self._patiently(lambda wanted=file_id: api.files.content(wanted))  # type: ignore[misc]
-                failures |= await asyncio.to_thread(self._keep_lines, content.text.splitlines(), estimates)
+                lines = content.text.splitlines()
+                failures |= await asyncio.to_thread(self._keep_lines, lines, estimates, otherwise)
         await asyncio.to_thread(self._notes.put_batch, name, note | {"status": batch.status}, done=True)
         if batch.status == "failed" and estimates:
             raise self._why_failed(batch)
         return failures
 
-    def _keep_lines(self, lines: Iterable[str], estimates: Mapping[str, Usage]) -> dict[str, Exception]:
+    def _keep_lines(
+        self, lines: Iterable[str], estimates: Mapping[str, Usage], otherwise: Usage
+    ) -> dict[str, Exception]:
         """Keeps the answers of a batch's file; why there is none, by key."""
         failures: dict[str, Exception] = {}
         for line in filter(str.strip, lines):
             entry = json.loads(line)
             key, response = entry["custom_id"], entry.get("response") or {}
             status, body = response.get("status_code"), response.get("body") or {}
-            estimate = estimates.get(key, Usage(0, 0))
+            estimate = estimates.get(key, otherwise)
             if status != 200:
                 error = body.get("error") or entry.get("error") or {}
                 message, code = str(error.get("message", "no reason given")), str(error.get("code"))
@@ -347,10 +340,10 @@ class BatchClient(LlmClient):
             except ValueError as error:
                 failures[key] = PassingError(f"{self._endpoint.address} answered, but {error}.")
                 continue
-            usage = Usage(reply.tokens_in, reply.tokens_out)
             self._works, self._rejections = True, 0
-            self._budget.learn(estimate, usage)
-            self._answers.put_answer(key, reply.to_text(), self._budget.cost(usage, batch=True))
+            if key in estimates:
+                self._budget.learn(estimate, reply.usage)
+            self._answers.put_answer(key, reply.to_text(), self._budget.cost(reply.usage, batch=True))
         return failures
 
     def _why_failed(self, batch: Any) -> Exception:

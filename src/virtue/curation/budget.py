@@ -5,8 +5,9 @@ output that it is allowed. When the answer is there, what it really used takes t
 room, `reserve` waits for requests in flight, which mostly use less than was set aside; when none is in flight, the
 budget is used up. Estimates of input are corrected by the worst that was seen of an endpoint.
 
-Amounts are added up in the store together with the answer that they bought (`Totals`), over all runs of a folder. A
-price that is not known leaves money out: tokens are counted all the same.
+Amounts are added up in the store together with the answer that they bought (`Totals`), over all commands of a run.
+While prices are not known, tokens are counted all the same, and their money once prices are given (`Curation.price`).
+Where an endpoint does not say what it used, the estimate counts and the answer is counted as estimated.
 """
 
 from __future__ import annotations
@@ -39,10 +40,12 @@ class Usage:
     Attributes:
         tokens_in: Read by the LLM, the picture's included.
         tokens_out: Written by it, its unseen reasoning included.
+        estimated: Whether the endpoint did not say so.
     """
 
     tokens_in: int
     tokens_out: int
+    estimated: bool = False
 
     @classmethod
     def of(cls, answer: Mapping[str, Any], otherwise: Usage) -> Usage:
@@ -50,13 +53,15 @@ class Usage:
 
         Args:
             answer: The body of the answer.
-            otherwise: What counts where it does not say.
+            otherwise: What counts, as estimated, where it does not say.
         """
         told = answer.get("usage")
         told = told if isinstance(told, Mapping) else {}
         counts = [told.get("prompt_tokens"), told.get("completion_tokens")]
         numbers = [count for count in counts if isinstance(count, int) and count >= 0]
-        return cls(*numbers) if len(numbers) == 2 else otherwise
+        if len(numbers) == 2:
+            return cls(numbers[0], numbers[1])
+        return cls(otherwise.tokens_in, otherwise.tokens_out, estimated=True)
 
 
 @dataclass(frozen=True)
@@ -101,14 +106,7 @@ class Budget:
         self, totals: Totals, *, prices: Prices | None = None, money: float | None = None, tokens: int | None = None
     ) -> None:
         self.prices = prices or Prices()
-        amounts = (self.prices.tokens_in, self.prices.tokens_out, money, tokens)
-        if any(amount is not None and not amount >= 0 for amount in amounts):  # also true for NaN
-            raise ValueError("Prices and budgets are not negative.")
-        if money is not None and not self.prices.known:
-            raise ValueError(
-                "A budget of money needs the prices of a million tokens of input and of output (--price-in and "
-                "--price-out); without them give a budget of tokens."
-            )
+        check_limits(self.prices, money, tokens)
         self._totals = totals
         self._limits = {"money": money, "tokens": tokens}
         self._held = {"money": 0.0, "tokens": 0.0}  # by requests in flight
@@ -146,15 +144,28 @@ class Budget:
         return Reservation(self, wanted, estimate, batch)
 
     def cost(self, usage: Usage, *, batch: bool = False) -> dict[str, float]:
-        """What an answer adds to the totals: itself, its tokens, and its money where prices are known."""
+        """What an answer adds to the totals.
+
+        Args:
+            usage: Its tokens.
+            batch: Whether it came through the batch API.
+
+        Returns:
+            "answers", "tokens_in", "tokens_out" and "money"; "unpriced_in" and "unpriced_out" instead of money where
+            prices are not known, those of batches at their share; "answers_in_batches" and "answers_estimated".
+        """
         amounts = {"answers": 1.0, "tokens_in": float(usage.tokens_in), "tokens_out": float(usage.tokens_out)}
+        share = BATCH_SHARE if batch else 1.0
         if self.prices.known:
             amounts["money"] = self.prices.money(usage, batch=batch)
-        return amounts | ({"answers_in_batches": 1.0} if batch else {})
+        else:
+            amounts |= {"unpriced_in": share * usage.tokens_in, "unpriced_out": share * usage.tokens_out}
+        marks = {"answers_in_batches": batch, "answers_estimated": usage.estimated}
+        return amounts | {name: 1.0 for name, is_so in marks.items() if is_so}
 
     def learn(self, estimate: Usage, usage: Usage) -> None:
         """Corrects later estimates by what a request really used."""
-        if estimate.tokens_in > 0:
+        if estimate.tokens_in > 0 and not usage.estimated:
             self._ratio = max(self._ratio, usage.tokens_in / estimate.tokens_in)
 
     async def _release(self, held: Mapping[str, float]) -> None:
@@ -213,6 +224,22 @@ class Reservation:
     async def release(self) -> None:
         """Gives back what was set aside."""
         await self._budget._release(self._held)
+
+
+def check_limits(prices: Prices, money: float | None, tokens: int | None) -> None:
+    """Whether a budget can be kept to.
+
+    Raises:
+        ValueError: If a limit or a price is negative, or money is limited while a price is not known.
+    """
+    amounts = (prices.tokens_in, prices.tokens_out, money, tokens)
+    if any(amount is not None and not amount >= 0 for amount in amounts):  # also true for NaN
+        raise ValueError("Prices and budgets are not negative.")
+    if money is not None and not prices.known:
+        raise ValueError(
+            "A budget of money needs the prices of a million tokens of input and of output (--price-in and "
+            "--price-out); without them give a budget of tokens."
+        )
 
 
 def _used(totals: Mapping[str, float], name: str) -> float:

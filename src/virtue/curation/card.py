@@ -15,15 +15,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from virtue.curation import layout
-from virtue.curation.corners import CHANCE
+from virtue.curation.checks import Design
 from virtue.curation.licences import identifier_of, licence_of, non_commercial
 from virtue.curation.samples import KINDS
 from virtue.curation.statistics import Making, Statistics, statistics_of_files, statistics_of_run
+from virtue.curation.store import UNPRICED
 
 if TYPE_CHECKING:
     from virtue.curation.export import Exported
     from virtue.curation.store import Curation
 
+_CENTRE = (
+    "- The true caption is the centre of its ten: a model that compares them can find it without the picture. The set "
+    "is for models that score each caption by itself."
+)
 _COMMONEST = 12
 _BAR = 30  # characters of the longest bar
 _SIZES = (1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"), (1e7, "1M<n<10M")
@@ -132,7 +137,7 @@ def _feature(field: Any) -> dict[str, str]:
 # Parts
 
 
-def _head(exported: Exported, design: str) -> list[str]:
+def _head(exported: Exported, design: Design) -> list[str]:
     kept = {
         "accepted": "Every sample was accepted by a person.",
         "unless-rejected": "Samples that people rejected or dispute are left out; not every one was looked at.",
@@ -219,7 +224,7 @@ def _making(made: Statistics, exported: Exported) -> list[str]:
     if making.models:
         lines += ["", f"Answers by LLM, as the endpoint calls it: {_counted(making.models)}."]
     if making.totals:
-        lines += ["", f"Used: {', '.join(f'{_plain(n)} {name}' for name, n in making.totals.items())}."]
+        lines += ["", *_used(making.totals)]
     if exported.left_out:
         lines += ["", f"Not exported: {_counted(exported.left_out)}."]
     return lines
@@ -242,30 +247,45 @@ def _people(made: Statistics, exported: Exported) -> list[str]:
     return lines
 
 
-def _wording(found: Statistics, design: str) -> list[str]:
+def _used(totals: Mapping[str, float]) -> list[str]:
+    """What the LLM took, and what of that is not known."""
+    shown = {name: n for name, n in totals.items() if name not in (*UNPRICED, "answers_estimated")}
+    lines = [f"Used: {', '.join(f'{_plain(n)} {name}' for name, n in shown.items())}."]
+    if estimated := totals.get("answers_estimated"):
+        lines += [f"The endpoint did not say what {estimated:,.0f} of the answers took; that is estimated."]
+    if "money" in totals and any(totals.get(name) for name in UNPRICED):
+        lines += ["The money leaves out commands that gave no prices."]
+    return lines
+
+
+def _wording(found: Statistics, design: Design) -> list[str]:
+    """The text-only baseline, and beside it the guesser that is not the baseline of the design."""
     lines = ["## What the words alone give away", ""]
-    measured = found.wording
-    if measured is None or measured.rate is None:
+    measured = found.wording.of(design) if found.wording is not None else None
+    if measured is None or measured.alone is None or measured.comparing is None:
         why = "it was not asked for" if measured is None else "there are too few images to learn from"
         return [*lines, f"Not measured: {why}."]
+    how = {
+        "single": "scores each caption by itself, as an embedding model does",
+        "corners": "compares the ten, two of which show by what they share that they are none",
+    }[design]
+    near = "near" if measured.is_near else "above, so the wording gives true captions away"
     lines += [
-        "A guesser that reads the ten captions, has learned from other images which of ten tends to be true, and never "
-        f"sees a picture, finds the true one in {measured.rate:.1%} of {measured.samples:,} samples; an even guess "
-        f"finds {measured.chance:.1%}.",
+        "The text-only baseline is a guesser that never sees a picture, has learned from other images which captions "
+        f"tend to be true, and {how}. It finds the true one in **{measured.baseline:.1%}** of {measured.samples:,} "
+        f"samples; chance is {measured.chance:.1%}, and up to {measured.chance + measured.noise:.1%} counts as near "
+        f"it. This is {near}.",
+        "",
     ]
-    if measured.alone is not None:
-        lines += [f"One that takes each caption by itself finds it in {measured.alone:.1%}."]
-    if measured.commonest is not None:
-        lines += [f"Taking the one that shares most words with the others finds it in {measured.commonest:.1%}."]
     if design == "corners":
-        lines += [f"Two of the ten show by what they share that they are none: chance is {CHANCE:.1%}."]
-    if measured.rate > measured.chance + measured.noise and design == "single":
-        lines += [
-            "Each wrong caption changes one element of the true one, so the true one is their middle: who reads "
-            "all ten can tell without the picture. A model that embeds each caption by itself cannot; for one that "
-            "reads them together, the figures above and not an even guess are what to beat.",
-        ]
-    return lines
+        return [*lines, f"Beside it, one that scores each caption by itself: {measured.alone:.1%}."]
+    return [
+        *lines,
+        f"Beside it, one that compares the ten: {measured.comparing:.1%}; taking the one that shares most words with "
+        f"the others: {measured.commonest:.1%}. Each wrong caption changes one element of the true one, so the true "
+        "one is their centre by construction. A model that embeds each caption by itself cannot see that; for one that "
+        "reads them together, these figures and not an even guess are what to beat.",
+    ]
 
 
 def _distributions(found: Statistics, words: Mapping[str, Counter[str]]) -> list[str]:
@@ -309,6 +329,7 @@ def _limits(made: Statistics) -> list[str]:
     lines += [
         "- A wrong caption can be true of the region after all; the checks and people find many of these, not all.",
         "- What annotations leave out is not known to be absent from the image.",
+        *([_CENTRE] if _design(made) == "single" else []),
         "- Boxes and masks are as good as those of the sources.",
         "- English only.",
     ]
@@ -318,8 +339,8 @@ def _limits(made: Statistics) -> list[str]:
 # Pieces
 
 
-def _design(made: Statistics) -> str:
-    return str(made.making.settings.get("design", "single")) if made.making else "single"
+def _design(made: Statistics) -> Design:
+    return "corners" if made.making and made.making.settings.get("design") == "corners" else "single"
 
 
 def _words(folder: Path) -> dict[str, Counter[str]]:
@@ -360,6 +381,8 @@ def _share(part: int, whole: int) -> str:
 
 
 def _plain(value: object) -> str:
+    if value is None:
+        return "none"
     if isinstance(value, float):
         return f"{value:,.0f}" if value == int(value) else f"{value:,.4f}"
     if isinstance(value, int) and not isinstance(value, bool):

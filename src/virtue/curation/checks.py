@@ -31,7 +31,7 @@ from virtue.curation.wordnet import Likeness, WordNet, head
 from virtue.prompts import Box
 
 Design = Literal["single", "corners"]
-"""How nine distractors relate to the truth: each changes one element of it, or they are `wording.corners`."""
+"""How nine distractors relate to the truth: each changes one element of it, or they are `corners.corners`."""
 
 CHECKS = (
     *("schema", "elements", "one element", "corners", "duplicate"),

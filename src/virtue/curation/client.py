@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
@@ -27,16 +28,14 @@ from pydantic import BaseModel
 
 from virtue.curation.budget import Budget, Reservation, Totals, Usage
 from virtue.curation.endpoint import Endpoint, LlmError, PassingError, RejectedError, one_line
+from virtue.curation.llm_settings import Settings
 from virtue.curation.pace import Pace
 from virtue.curation.questions import Form, Question, Reply, schema
 from virtue.curation.writers import WriterRefusal
 
-__all__ = ["Answers", "LlmClient", "LlmError", "Settings"]
+__all__ = ["Answers", "LlmClient", "LlmError"]
 
 logger = logging.getLogger(__name__)
-
-FIRST_WAIT = 1.0
-"""Seconds before a request is sent again; doubled each time."""
 
 LONGEST_WAIT = 60.0
 """Seconds at most between two tries, unless the server asks for more."""
@@ -65,47 +64,6 @@ class Answers(Totals, Protocol):
     def add_totals(self, amounts: Mapping[str, float]) -> None:
         """Adds to the totals."""
         ...
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How requests are made. What changes answers is part of their keys.
-
-    Attributes:
-        max_tokens: Most tokens of an answer, an LLM's unseen reasoning included.
-        temperature: Of sampling; the endpoint's own by default.
-        concurrency: Requests in flight.
-        requests_per_minute: Limit, or None.
-        tokens_per_minute: Limit, or None.
-        timeout: Seconds that an answer may take.
-        retries: How often a request that failed in passing is sent again.
-        corrections: How often an answer that cannot be read is asked for again.
-        structured: Whether the endpoint takes a JSON schema; None to find out.
-        first_wait: Seconds before the first repetition.
-    """
-
-    max_tokens: int = 2000
-    temperature: float | None = None
-    concurrency: int = 8
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
-    timeout: float = 120.0
-    retries: int = 8
-    corrections: int = 2
-    structured: bool | None = None
-    first_wait: float = FIRST_WAIT
-
-    def __post_init__(self) -> None:
-        """Checks the numbers."""
-        if min(self.max_tokens, self.concurrency) < 1 or min(self.retries, self.corrections) < 0:
-            raise ValueError("max_tokens and concurrency are at least 1; retries and corrections are not negative.")
-        if not self.timeout > 0 or (self.temperature is not None and not self.temperature >= 0):
-            raise ValueError("timeout is above 0, and temperature is not negative.")
-
-    @property
-    def sampling(self) -> dict[str, Any]:
-        """What answers depend on. The most tokens is not part of it: raising it buys nothing anew."""
-        return {"temperature": self.temperature}
 
 
 @dataclass(frozen=True)
@@ -185,13 +143,22 @@ class LlmClient:
         """Of the endpoint."""
         return self._endpoint.address
 
-    async def ask(self, question: Question, form: type[Form], check: Callable[[Form], object] | None = None) -> Form:
+    async def ask(
+        self,
+        question: Question,
+        form: type[Form],
+        check: Callable[[Form], object] | None = None,
+        *,
+        tries: int = 0,
+    ) -> Form:
         """The answer to a question, kept or bought.
 
         Args:
             question: What is asked; its form is `form`.
             form: What the answer has to be.
-            check: Raises ValueError where the answer will not do, in words for the LLM.
+            check: Raises ValueError where the answer will not do, in words for the LLM, or WriterRefusal.
+            tries: How often the same is asked anew where nothing usable was answered: kept refusals stay kept, and
+                each try has keys of its own.
 
         Raises:
             WriterRefusal: If the LLM would not answer ("refused"), not in the form asked for ("unreadable"), or the
@@ -199,8 +166,20 @@ class LlmClient:
             LlmError: If the endpoint fails for good.
             BudgetError: If the budget is used up.
         """
+        for turn in range(tries):
+            try:
+                return await self._asked(question, form, check, turn)
+            except WriterRefusal as refusal:
+                if refusal.reason == "rejected":  # not kept, so it was asked just now
+                    raise
+        return await self._asked(question, form, check, tries)
+
+    async def _asked(
+        self, question: Question, form: type[Form], check: Callable[[Form], object] | None, turn: int
+    ) -> Form:
+        """What `ask` comes to in one of its tries, counted from 0."""
         for _ in range(self.settings.corrections + 1):
-            reply = await self.reply(question)
+            reply = await self.reply(question, turn)
             if reply.refusal is not None:
                 raise WriterRefusal("refused", f"{self.model} refused: {one_line(reply.refusal)}")
             try:
@@ -214,15 +193,20 @@ class LlmClient:
         times = self.settings.corrections + 1
         raise WriterRefusal("unreadable", f"{self.model} gave no usable answer in {times} attempts: {one_line(fault)}.")
 
-    async def reply(self, question: Question) -> Reply:
+    async def reply(self, question: Question, turn: int = 0) -> Reply:
         """What the LLM says to a question, whatever it is; kept before it is returned.
+
+        Args:
+            question: What is asked.
+            turn: Another one asks the same anew.
 
         Raises:
             WriterRefusal: If the endpoint does not take this one question.
             LlmError: If the endpoint fails for good.
             BudgetError: If the budget is used up.
         """
-        key = await asyncio.to_thread(question.key, self.model, self.settings.sampling)
+        sampling = self.settings.sampling | ({"turn": turn} if turn else {})
+        key = await asyncio.to_thread(question.key, self.model, sampling)
         if (known := self._answers.answer(key)) is not None:
             return Reply.from_text(known)
         if self._closing:
@@ -272,19 +256,31 @@ class LlmClient:
         await self._pace.wait(estimate.tokens_in + estimate.tokens_out)
         reservation = await self._budget.reserve(estimate)
         try:
-            while True:
-                manners = self._manners
-                body = await asyncio.to_thread(self.body, question)
-                try:
-                    reply = self._understood(await self._endpoint.chat(key, body), estimate)
-                except RejectedError as error:
-                    if self._adapted(manners, error):
-                        continue
-                    reply = await self._after_rejection(error)
-                await self._keep(key, reply, reservation)
-                return reply
+            reply = await self._sent(key, question, estimate)
+            await self._keep(key, reply, reservation)
+            return reply
+        except RejectedError as error:
+            rejection = error
         finally:
             await reservation.release()
+        return await self._after_rejection(key, rejection)
+
+    async def _sent(self, key: str, question: Question, estimate: Usage) -> Reply:
+        """The answer to one request, in a way that the endpoint takes.
+
+        Raises:
+            RejectedError: If it takes the question in no way.
+            PassingError: If it failed in a way that may pass.
+            LlmError: If it failed in another way.
+        """
+        while True:
+            manners = self._manners
+            body = await asyncio.to_thread(self.body, question)
+            try:
+                return self._understood(await self._endpoint.chat(key, body), estimate)
+            except RejectedError as error:
+                if not self._adapted(manners, error):
+                    raise
 
     def _understood(self, body: Any, estimate: Usage) -> Reply:
         try:
@@ -293,9 +289,8 @@ class LlmClient:
             raise PassingError(f"{self._endpoint.address} answered, but {error}.") from error
 
     async def _keep(self, key: str, reply: Reply, reservation: Reservation) -> None:
-        usage = Usage(reply.tokens_in, reply.tokens_out)
+        usage, estimate = reply.usage, reservation.estimate
         self._works, self._rejections = True, 0
-        estimate = reservation.estimate
         self._pace.correct(usage.tokens_in + usage.tokens_out - estimate.tokens_in - estimate.tokens_out)
         await asyncio.to_thread(self._answers.put_answer, key, reply.to_text(), reservation.used(usage))
 
@@ -327,24 +322,43 @@ class LlmClient:
             return False
         return True
 
-    async def _after_rejection(self, error: RejectedError) -> Reply:
-        """What becomes of a question that the endpoint does not take.
+    async def _after_rejection(self, key: str, error: RejectedError) -> Reply:
+        """What becomes of a question that the endpoint does not take; a filter's refusal is kept as an answer.
 
         Raises:
             WriterRefusal: If it is for this question, such as its picture.
             LlmError: If the endpoint takes no other either.
+            BudgetError: If there is no room to find that out.
         """
         if error.is_filter:
-            return Reply("", refusal=error.said)
+            self._works, self._rejections = True, 0
+            refused = Reply("", refusal=error.said)
+            await asyncio.to_thread(self._answers.put_answer, key, refused.to_text(), self._budget.cost(refused.usage))
+            return refused
         self._rejections += 1
         if not self._works or self._rejections % REJECTIONS == 0:
-            probe = Question("probe", "You answer with JSON.", 'Answer {"fine": true}.', _Probe)
-            try:
-                self._understood(await self._endpoint.chat("probe", self.body(probe)), probe.estimate(0))
-            except RejectedError:
-                raise LlmError(str(error)) from None
+            await self._probe(error)
             self._works = True
         raise WriterRefusal("rejected", str(error))
+
+    async def _probe(self, error: RejectedError) -> None:
+        """Asks something that every endpoint takes; what it costs is counted, the answer is not kept.
+
+        Raises:
+            LlmError: If it is not taken either.
+        """
+        probe = Question("probe", "You answer with JSON.", 'Answer {"fine": true}.', _Probe)
+        reservation = await self._budget.reserve(probe.estimate(self.settings.max_tokens))
+        try:
+            reply = await self._sent(f"probe-{uuid.uuid4().hex}", probe, reservation.estimate)
+            used = {name: n for name, n in reservation.used(reply.usage).items() if name != "answers"}
+            await asyncio.to_thread(self._answers.add_totals, used | {"probes": 1.0})
+        except RejectedError:
+            raise LlmError(str(error)) from None
+        except PassingError as passing:
+            raise LlmError(str(passing)) from passing
+        finally:
+            await reservation.release()
 
 
 class _Probe(BaseModel):

@@ -3,10 +3,15 @@
 `curation.db` is in WAL mode, so the review page reads and writes while a set is being built. Every change is one
 transaction that begins as a writer (`BEGIN IMMEDIATE`), waits up to `PATIENCE` for others, and is kept when it ends: a
 process killed at any moment leaves all of a change or nothing of it.
+
+Where the folder may not be written to (another person's run, a disk that is mounted read-only), it is opened to be
+read. SQLite reads a file in WAL mode beside its `-wal` and `-shm` files, or, where a run was closed and has neither,
+with the promise that nobody writes it meanwhile.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,7 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 FILE = "curation.db"
-VERSION = 1
+VERSION = 2
 PATIENCE = 60.0
 """Seconds that a writer waits for other processes' writers."""
 
@@ -51,6 +56,14 @@ CREATE TABLE leases (
 ) WITHOUT ROWID;
 """
 
+_SINCE_2 = """
+CREATE INDEX decisions_reviewer ON decisions (reviewer);
+CREATE INDEX decisions_undone ON decisions (number) WHERE undone = 1;
+CREATE TABLE tries (region_id TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE rewrites (rank TEXT PRIMARY KEY, region_id TEXT NOT NULL UNIQUE, objection TEXT NOT NULL) WITHOUT ROWID;
+"""
+"""What a file of format 1 lacks; to be read it needs none of it."""
+
 
 class Database:
     """A connection that several threads may use.
@@ -59,9 +72,14 @@ class Database:
         folder: Of the run.
         make: Make the folder and the file where there is none.
 
+    Attributes:
+        folder: Of the run.
+        is_readonly: Whether the run may not be written to, so that every change is refused.
+
     Raises:
         FileNotFoundError: If there is no run, and none is to be made.
-        ValueError: If the file is no run, or was written by another version.
+        ValueError: If the file is no run, was written by another version, or cannot be read where it may not be written
+            to.
     """
 
     def __init__(self, folder: str | Path, *, make: bool = False) -> None:
@@ -73,8 +91,11 @@ class Database:
             raise FileNotFoundError(f"There is no run in {self.folder}: `virtue curate build --to DIR` begins one.")
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"{self.folder} is a file; a run is kept in a folder.")
+        self.is_readonly = file.is_file() and not _may_be_written(file)
+        if self.is_readonly and make:
+            raise ValueError(self._refusal())
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(file, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+        self._connection = _to_be_read(file) if self.is_readonly else _connected(str(file))
         try:
             self._begin()
         except sqlite3.DatabaseError as error:
@@ -105,7 +126,10 @@ class Database:
 
         Raises:
             RuntimeError: If it is to be durable inside one that is not.
+            ValueError: If the run may not be written to.
         """
+        if self.is_readonly:
+            raise ValueError(self._refusal())
         with self._lock:
             if self._connection.in_transaction:
                 if durable and not self._is_durable:
@@ -133,16 +157,62 @@ class Database:
             return self._connection.execute(statement, values).fetchall()
 
     def _begin(self) -> None:
-        """Sets the modes, and makes the tables of a new file."""
+        """Sets the modes, makes the tables of a new file, and adds what an older one lacks."""
+        if self.is_readonly:
+            self._check_version(readable=(1, VERSION))
+            return
         self._connection.execute("PRAGMA journal_mode = WAL")
+        if self._version() == VERSION:
+            return
         with self.transaction() as connection:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                for statement in _SCHEMA.split(";\n"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {VERSION}")
-            elif version != VERSION:
-                raise ValueError(
-                    f"The run in {self.folder} has format {version}, this version reads format {VERSION}: "
-                    "use the version that began it, or another folder."
-                )
+            self._check_version(readable=(0, 1, VERSION))  # another process may have done it meanwhile
+            missing = {0: _SCHEMA + _SINCE_2, 1: _SINCE_2}.get(self._version(), "")
+            for statement in missing.split(";\n"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+
+    def _version(self) -> int:
+        return int(self.rows("PRAGMA user_version")[0][0])
+
+    def _check_version(self, readable: Sequence[int]) -> None:
+        if (version := self._version()) not in readable:
+            raise ValueError(
+                f"The run in {self.folder} has format {version}, this version reads format {VERSION}: "
+                "use the version that began it, or another folder."
+            )
+
+    def _refusal(self) -> str:
+        return f"The run in {self.folder} may be read here and not written to: change its permissions, or copy it."
+
+
+def _may_be_written(file: Path) -> bool:
+    effective = os.access in os.supports_effective_ids
+    return all(os.access(path, os.W_OK, effective_ids=effective) for path in (file, file.parent))
+
+
+def _connected(name: str, *, uri: bool = False) -> sqlite3.Connection:
+    return sqlite3.connect(name, timeout=PATIENCE, isolation_level=None, check_same_thread=False, uri=uri)
+
+
+def _to_be_read(file: Path) -> sqlite3.Connection:
+    """A connection to a file that may not be written to.
+
+    Raises:
+        ValueError: If it has changes beside it that SQLite cannot read there.
+    """
+    log = file.with_name(f"{file.name}-wal")
+    has_changes = log.exists() and log.stat().st_size > 0
+    address = file.absolute().as_uri()
+    # SQLite leaves out what is in the log if it is told that nobody writes: only without one is that the whole run.
+    connection = _connected(f"{address}?mode=ro" if has_changes else f"{address}?immutable=1", uri=True)
+    try:
+        connection.execute("SELECT COUNT(*) FROM sqlite_master")
+    except sqlite3.DatabaseError as error:
+        if not has_changes:
+            return connection  # whatever it is, `Database` says so
+        connection.close()
+        raise ValueError(
+            f"The run in {file.parent} may not be written to here, and was not closed where it was written last, so it "
+            "cannot be read either: open it there once, as by `virtue curate stats`, or make the folder writable."
+        ) from error
+    return connection

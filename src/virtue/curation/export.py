@@ -31,6 +31,7 @@ import pyarrow.parquet as pq
 
 from virtue.curation import layout
 from virtue.curation.card import card
+from virtue.curation.checks import Design
 from virtue.curation.layout import SPLITS, Split
 from virtue.curation.review.outcomes import Outcome, outcomes
 from virtue.curation.samples import Region
@@ -42,7 +43,7 @@ from virtue.curation.verdicts import Keep, Kept, default_keep, judged
 ImageMode = Literal["copy", "link", "none"]
 Progress = Callable[[int, int], None]
 
-MANIFEST, CARD = "export.json", "README.md"
+CARD = "README.md"
 FORMAT = 1
 """Of the manifest."""
 
@@ -67,6 +68,7 @@ class Exported:
         eval_share: The share of images that was asked for as evaluation; None where images were named.
         eval_images: How many images were named; None where a share was asked for.
         images: How images were put in.
+        design: Of the distractors.
         counts: Images and rows by source, then by split.
         left_out: How many samples were left out, by reason.
     """
@@ -76,6 +78,7 @@ class Exported:
     eval_share: float | None
     eval_images: int | None
     images: ImageMode
+    design: Design
     counts: dict[str, dict[Split, Counted]]
     left_out: dict[str, int]
 
@@ -127,12 +130,13 @@ def export(
         decided = outcomes(opened)
         split = _Split(eval_share, seed if seed is not None else int(opened.settings.get("seed", 0)), eval_images)
         keep = keep or default_keep(decided)
-        with replaced(Path(to), MANIFEST) as folder:
+        with replaced(Path(to), layout.MANIFEST) as folder:
             counts, left_out = _write(opened, folder, decided, split, keep, images, progress)
             share, named = (eval_share, None) if eval_images is None else (None, len(eval_images))
-            exported = Exported(Path(to), keep, share, named, images, counts, dict(left_out.most_common()))
+            design = opened.settings.get("design", "single")
+            exported = Exported(Path(to), keep, share, named, images, design, counts, dict(left_out.most_common()))
             (folder / CARD).write_text(card(opened, folder, exported, baseline=baseline), encoding="utf-8")
-            (folder / MANIFEST).write_text(json.dumps(exported.to_json(), indent=1) + "\n", encoding="utf-8")
+            (folder / layout.MANIFEST).write_text(json.dumps(exported.to_json(), indent=1) + "\n", encoding="utf-8")
         return exported
     finally:
         if opened is not run:

@@ -8,6 +8,7 @@
 
 Boxes are XYWH in source pixels, as the published files have them. What those do not say stands in a file of its own,
 `provenance.parquet`: of each row which region it came from, what was swapped, who wrote and who accepted it.
+`export.json` says what was exported and how.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Split = Literal["train", "eval"]
 SPLITS: tuple[Split, ...] = ("eval", "train")
 
 QUERY = f"{MARK}\n{DESCRIBE_BOX}"
-IMAGES, PROVENANCE = "images", "provenance.parquet"
+IMAGES, PROVENANCE, MANIFEST = "images", "provenance.parquet", "export.json"
 
 _TEXTS, _FLOATS = pa.list_(pa.string()), pa.list_(pa.float64())
 SCHEMAS: dict[Split, pa.Schema] = {

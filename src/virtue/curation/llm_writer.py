@@ -67,17 +67,26 @@ class LlmWriter:
         client: Who is asked.
         instructions: What the LLM is told to do; ours by default.
         side: Pixels that the longer side of a picture has at most.
+        tries: How often a region was taken up again, by its id; what was refused before is then asked anew.
 
     Raises:
         ValueError: If the side is too small for a picture.
     """
 
-    def __init__(self, client: LlmClient, instructions: Instructions | None = None, *, side: int = SIDE) -> None:
+    def __init__(
+        self,
+        client: LlmClient,
+        instructions: Instructions | None = None,
+        *,
+        side: int = SIDE,
+        tries: Callable[[str], int] = lambda region_id: 0,
+    ) -> None:
         if side < 64:
             raise ValueError(f"A picture's longer side has 64 pixels or more, not {side}.")
         self._client = client
         self._instructions = instructions or load_instructions()
         self._side = side
+        self._tries = tries
         self._attempts: OrderedDict[str, _Attempt] = OrderedDict()
 
     @property
@@ -102,13 +111,11 @@ class LlmWriter:
             LlmError: If the endpoint fails for good.
             BudgetError: If the budget is used up.
         """
+        self._attempts.pop(region.id, None)  # a region that is taken up again starts alike in every run
         text = _text("elements", _known(region))
         question = self._question(self._instructions.elements, text, ElementsForm, region, image)
-        form = await self._ask(question, ElementsForm, _check_elements)
-        elements = Elements(_tidy(form.object), _tidy(form.relation), _tidy(form.scene))
-        if not elements.caption():
-            raise WriterRefusal("impossible", f"{self.name} could not make the region out.")
-        return elements
+        form = await self._ask(question, ElementsForm, self._check_elements)
+        return Elements(_tidy(form.object), _tidy(form.relation), _tidy(form.scene))
 
     async def distractors(
         self, region: Region, image: Path, elements: Elements, problems: Sequence[Problem]
@@ -167,9 +174,26 @@ class LlmWriter:
     ) -> Question:
         return Question(instruction.name, instruction.text, text, form, Picture(region, image, self._side))
 
+    def _check_elements(self, form: ElementsForm) -> None:
+        """All three or none, which says that the region cannot be made out.
+
+        Raises:
+            ValueError: If one is missing or too long.
+            WriterRefusal: If there is none.
+        """
+        parts = {name: _tidy(str(value)) for name, value in form}
+        missing = [name for name, words in parts.items() if not words]
+        if len(missing) == len(parts):
+            raise WriterRefusal("impossible", f"{self.name} could not make the region out.")
+        if missing:
+            raise ValueError(f"{missing[0]}: it is empty")
+        _check_lengths(parts.items())
+
     async def _ask(self, question: Question, form: type[Form], check: Callable[[Form], object]) -> Form:
+        picture = question.picture
+        tries = self._tries(picture.region.id) if picture is not None else 0
         try:
-            return await self._client.ask(question, form, check)
+            return await self._client.ask(question, form, check, tries=tries)
         except (FileNotFoundError, ImageError) as error:
             raise WriterRefusal("image", str(error)) from error
 
@@ -210,19 +234,6 @@ def _join(values: Iterable[str]) -> str:
 
 def _tidy(words: str) -> str:
     return " ".join(words.split()).strip(" .")
-
-
-def _check_elements(form: ElementsForm) -> None:
-    """All three or none.
-
-    Raises:
-        ValueError: If not, or one is too long.
-    """
-    parts = {name: _tidy(str(value)) for name, value in form}
-    missing = [name for name, words in parts.items() if not words]
-    if 0 < len(missing) < len(parts):
-        raise ValueError(f"{missing[0]}: it is empty")
-    _check_lengths(parts.items())
 
 
 def _check_swaps(form: SwapsForm) -> None:

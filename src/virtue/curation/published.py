@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from virtue.curation.layout import PROVENANCE, Split
+from virtue.curation.checks import Design
+from virtue.curation.layout import MANIFEST, PROVENANCE, Split
 from virtue.data.rows import Row
 from virtue.data.tables import Table, column_names
 
@@ -59,6 +61,16 @@ class PublishedFile:
         """What an export noted of its rows, in a file beside it; None for other files."""
         noted = self.path.parent / PROVENANCE
         return Provenance(noted, self.path.name) if noted.is_file() else None
+
+    @cached_property
+    def design(self) -> Design | None:
+        """Of its distractors, as an export noted it beside it; None of other files, which do not say."""
+        try:
+            noted = json.loads((self.path.parent / MANIFEST).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        design = noted.get("design") if isinstance(noted, dict) else None
+        return cast("Design", design) if design in get_args(Design) else None
 
     def rows(self) -> Iterator[Row]:
         """One after the other."""

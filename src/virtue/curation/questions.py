@@ -126,6 +126,7 @@ class Reply:
         model: The LLM's name as the endpoint gives it, often with its date.
         tokens_in: Read.
         tokens_out: Written.
+        estimated: Whether the endpoint did not say how many tokens.
     """
 
     text: str
@@ -134,6 +135,12 @@ class Reply:
     model: str = ""
     tokens_in: int = 0
     tokens_out: int = 0
+    estimated: bool = False
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens."""
+        return Usage(self.tokens_in, self.tokens_out, self.estimated)
 
     def to_text(self) -> str:
         """As it is kept."""
@@ -167,7 +174,7 @@ class Reply:
         model = str(body.get("model") or "")
         text = text if isinstance(text, str) else json.dumps(text)
         refusal = None if refusal is None else str(refusal)
-        return cls(text, refusal, reason == "length", model, usage.tokens_in, usage.tokens_out)
+        return cls(text, refusal, reason == "length", model, usage.tokens_in, usage.tokens_out, usage.estimated)
 
     def read(self, form: type[Form]) -> Form:
         """The answer in its form.

@@ -68,13 +68,21 @@ class RulesWriter:
         vocabulary: What swaps are drawn from: `Vocabulary.of` all regions of the run.
         seed: Of all draws.
         wordnet: Passes over what is too like the truth before it is written; give it the one that checks use.
+        tries: How often a region was taken up again, by its id; each time the draw is another one.
     """
 
     name = "rules"
     instructions = ""
 
-    def __init__(self, vocabulary: Vocabulary, seed: int = 0, *, wordnet: WordNet | None = None) -> None:
-        self._vocabulary, self._seed, self._wordnet = vocabulary, seed, wordnet
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        seed: int = 0,
+        *,
+        wordnet: WordNet | None = None,
+        tries: Callable[[str], int] = lambda region_id: 0,
+    ) -> None:
+        self._vocabulary, self._seed, self._wordnet, self._tries = vocabulary, seed, wordnet, tries
 
     async def elements(self, region: Region, image: Path) -> Elements | None:
         """The caption of one of the region's facts; None if it has none that makes one. See `Writer`."""
@@ -92,7 +100,9 @@ class RulesWriter:
         plan = self._plan(region)
         if plan is None or plan.elements() != elements:
             raise WriterRefusal("impossible", f"No fact of {region.id} says {elements.caption()!r}.")
-        rng = self._rng(region, "swaps", *(json.dumps(problem.to_json()) for problem in problems))
+        told = [json.dumps(problem.to_json()) for problem in problems]
+        tries = self._tries(region.id)
+        rng = self._rng(region, "swaps", *told, *([f"try {tries}"] if tries else []))
         candidates: dict[Kind, Iterator[str]] = {
             "object": map(plan.object, self._objects(region, plan, rng)),
             "relation": map(plan.relation, self._relations(plan, rng)),

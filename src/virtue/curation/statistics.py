@@ -14,10 +14,10 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from virtue.curation.checks import Design
 from virtue.curation.layout import Split
 from virtue.curation.published import PublishedFile, published_files
 from virtue.curation.relations import words
@@ -127,6 +127,7 @@ class Statistics:
         making: Of a run.
         people: What people decided about a run; None where nobody did.
         left_out: Samples of a run that are in none of these numbers, by why an export would leave them out.
+        design: Of the distractors; None of files that do not say, or not the same, which are measured as single swaps.
     """
 
     counts: dict[str, dict[Split, Count]]
@@ -138,6 +139,7 @@ class Statistics:
     making: Making | None = None
     people: Agreement | None = None
     left_out: Counter[str] = field(default_factory=Counter)
+    design: Design | None = None
 
     def table(self) -> list[tuple[str, int, int, int, int]]:
         """The paper's table: source, train images and annotations, eval images and annotations; the total last."""
@@ -172,6 +174,7 @@ def statistics_of_run(
     opened = run if isinstance(run, Curation) else Curation(run)
     try:
         settings = opened.settings
+        design = cast("Design", settings.get("design", "single"))
         split_seed = int(settings.get("seed", 0)) if seed is None else seed
         gathered, first = _Gathered(), list[Sample]()
         for sample in _exported(opened, gathered):
@@ -179,8 +182,8 @@ def statistics_of_run(
             if baseline and len(first) < MEASURED:
                 first.append(sample)
         people = agreement(opened) if opened.decisions() else None
-        measured = wording(first, design=settings.get("design", "single")) if first else None
-        return gathered.statistics(measured, _making(opened, gathered.attempts), people)
+        measured = wording(first, design=design) if first else None
+        return gathered.statistics(measured, design, _making(opened, gathered.attempts), people)
     finally:
         if opened is not run:
             opened.close()
@@ -199,7 +202,8 @@ def statistics_of_files(paths: Sequence[str | Path], *, baseline: bool = True) -
         RowError: If a row does not follow it.
     """
     gathered, measured, seen, rng = _Gathered(), list[tuple[list[str], str]](), 0, random.Random(0)
-    for file in published_files(paths):
+    files = published_files(paths)
+    for file in files:
         for number, row in enumerate(file.rows(), start=1):
             noted = file.provenance.of(number) if file.provenance else {}
             captions, photograph = file.captions(row), noted.get("image_id") or file.photograph(row)
@@ -212,12 +216,10 @@ def statistics_of_files(paths: Sequence[str | Path], *, baseline: bool = True) -
             elif (place := rng.randrange(seen)) < MEASURED:  # so that every row is kept as likely as any other
                 measured[place] = captions, photograph
     lists, images = [captions for captions, _ in measured], [photograph for _, photograph in measured]
-    return gathered.statistics(wording_of_captions(lists, images) if lists else None)
-
-
-def first_samples(run: Curation) -> list[Sample]:
-    """The samples of a run that the text-only baseline reads."""
-    return list(islice(run.samples(), MEASURED))
+    designs = {file.design for file in files}
+    design = designs.pop() if len(designs) == 1 else None
+    found = wording_of_captions(lists, images).of(design or "single") if lists else None
+    return gathered.statistics(found, design)
 
 
 @dataclass
@@ -248,14 +250,18 @@ class _Gathered:
         self.swaps.update(known.get("swaps") or (swap_shown(captions[0], caption) for caption in captions[1:]))
 
     def statistics(
-        self, measured: Wording | None, making: Making | None = None, people: Agreement | None = None
+        self,
+        measured: Wording | None,
+        design: Design | None,
+        making: Making | None = None,
+        people: Agreement | None = None,
     ) -> Statistics:
         counts: dict[str, dict[Split, Count]] = {}
         for (source, split), images in sorted(self.images.items()):
             counts.setdefault(source, {})[split] = Count(len(images), self.annotations[source, split])
         words = {name: Words(len(found), tuple(found.most_common(20))) for name, found in self.words.items()}
         true, false = Spread.of(self.lengths[True]), Spread.of(self.lengths[False])
-        return Statistics(counts, true, false, words, self.swaps, measured, making, people, self.left_out)
+        return Statistics(counts, true, false, words, self.swaps, measured, making, people, self.left_out, design)
 
     def _add(self, source: str, split: Split, image: str, captions: Sequence[str]) -> None:
         self.images.setdefault((source, split), set()).add(image)

@@ -7,6 +7,7 @@ A run is a folder with one SQLite file (`database.py`). It holds
     regions    each "new", then "written" (it has a sample) or "dropped" (it has a reason)
     samples    what passed all checks
     problems   what checks found in every attempt, whatever became of the region
+    tries      how often regions were taken up again, and `rewrites`, which samples are to be: see `retries.py`
     answers    of the LLM, by a key of all that was asked, so that none is bought twice
     totals     what they cost
     batches    that are under way at a batch endpoint
@@ -19,7 +20,6 @@ Several threads may share a `Curation`, and several processes a folder.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,15 +27,21 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from virtue.curation.decisions import Decisions
+from virtue.curation.retries import Retries, kept, rank
 from virtue.curation.samples import Problem, Region, Sample
 
 State = Literal["new", "written", "dropped"]
 
+Until = Literal["begun", "read", "worked"]
+"""How long a setting may change: until a run is begun, until it has a region, until one is written or dropped."""
+
+UNPRICED = ("unpriced_in", "unpriced_out")
+"""Totals of tokens read and written whose money is not counted yet, as their prices are not known."""
+
 _PAGE = 500  # rows read or written at a time
 
 
-class Curation(Decisions):
+class Curation(Retries):
     """A run of the curation.
 
     Args:
@@ -49,19 +55,18 @@ class Curation(Decisions):
 
     # Settings and notes
 
-    def settle(self, settings: Mapping[str, Any], *, once_begun: bool = False) -> None:
+    def settle(self, settings: Mapping[str, Any], *, until: Until = "begun") -> None:
         """Fixes settings for the whole run: the first call keeps them, later ones compare.
 
         Args:
             settings: JSON values by name; those of other names stay as they are.
-            once_begun: They may change until the first region is written or dropped.
+            until: How long they may change all the same.
 
         Raises:
             ValueError: If one differs from what the run was begun with.
         """
         with self.transaction() as connection:
-            is_open = once_begun and not self.rows("SELECT 1 FROM regions WHERE state <> 'new' LIMIT 1")
-            known = {} if is_open else self.settings
+            known = {} if self._is_open(until) else self.settings
             for name, value in settings.items():
                 if name in known and known[name] != value:
                     raise ValueError(
@@ -70,9 +75,15 @@ class Curation(Decisions):
                     )
                 connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, json.dumps(value)))
 
+    def record(self, settings: Mapping[str, Any]) -> None:
+        """Keeps settings beside those that are fixed, in place of earlier ones: of what may be added to a run."""
+        with self.transaction() as connection:
+            values = [(name, json.dumps(value)) for name, value in settings.items()]
+            connection.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", values)
+
     @property
     def settings(self) -> dict[str, Any]:
-        """What the run was begun with."""
+        """What the run was begun with, and what was recorded since."""
         return {name: json.loads(value) for name, value in self.rows("SELECT name, value FROM settings")}
 
     def note(self, name: str, value: Any) -> None:
@@ -96,10 +107,18 @@ class Curation(Decisions):
         Raises:
             ValueError: If the run does not know where its source's images are.
         """
+        return self.image_folder(region.source) / region.image
+
+    def image_folder(self, source: str) -> Path:
+        """The folder that a source's images are in.
+
+        Raises:
+            ValueError: If the run does not know it.
+        """
         folders = self.noted("images", {})
-        if region.source not in folders:
-            raise ValueError(f"The run in {self.folder} does not know where the images of {region.source} are.")
-        return Path(folders[region.source]) / region.image
+        if source not in folders:
+            raise ValueError(f"The run in {self.folder} does not know where the images of {source} are.")
+        return Path(folders[source])
 
     # Regions and samples
 
@@ -118,7 +137,7 @@ class Curation(Decisions):
                 for region in page:
                     known = ("new", json.dumps(region.to_json()))
                     place = (region.source, region.image, region.image_id, region.category)
-                    values = (_rank(region.id), region.id, *place, *known)
+                    values = (rank(region.id), region.id, *place, *known)
                     cursor = connection.execute("INSERT OR IGNORE INTO regions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
                     added += cursor.rowcount
         return added
@@ -157,10 +176,9 @@ class Curation(Decisions):
             sample: The sample.
             problems: What was found in the attempts before, a sequence for each.
         """
-        data = {name: value for name, value in sample.to_json().items() if name != "region"}
         with self.transaction() as connection:
             if self._leave(sample.region.id, "written", problems):
-                connection.execute("INSERT INTO samples VALUES (?, ?)", (sample.region.id, json.dumps(data)))
+                connection.execute("INSERT INTO samples VALUES (?, ?)", (sample.region.id, kept(sample)))
 
     def drop(self, region_id: str, check: str, message: str, problems: Sequence[Sequence[Problem]] = ()) -> None:
         """Gives a region up. One that is not new stays as it is.
@@ -174,21 +192,6 @@ class Curation(Decisions):
         with self.transaction() as connection:
             if self._leave(region_id, "dropped", problems):
                 connection.execute("INSERT INTO drops VALUES (?, ?, ?)", (region_id, check, message))
-
-    def reopen(self, check: str) -> int:
-        """Makes regions new again that were dropped for a reason that may have passed.
-
-        Args:
-            check: By what they were dropped.
-
-        Returns:
-            How many.
-        """
-        dropped = '(SELECT region_id FROM drops WHERE "check" = ?)'
-        with self.transaction() as connection:
-            connection.execute(f"DELETE FROM problems WHERE region_id IN {dropped}", (check,))
-            connection.execute(f"UPDATE regions SET state = 'new' WHERE id IN {dropped}", (check,))
-            return connection.execute('DELETE FROM drops WHERE "check" = ?', (check,)).rowcount
 
     def samples(self) -> Iterator[Sample]:
         """All samples in the order of the run, as they were written: people's edits are in their decisions."""
@@ -246,8 +249,26 @@ class Curation(Decisions):
         with self.transaction() as connection:
             connection.executemany(add, list(amounts.items()))
 
+    def price(self, tokens_in: float, tokens_out: float) -> float:
+        """Counts the money of tokens that were used while their prices were not known.
+
+        Args:
+            tokens_in: What a million of them cost that were read.
+            tokens_out: What a million of them cost that were written.
+
+        Returns:
+            How much was added.
+        """
+        with self.transaction(durable=True) as connection:
+            left = {name: self.totals().get(name, 0.0) for name in UNPRICED}
+            money = sum(n * price for n, price in zip(left.values(), (tokens_in, tokens_out), strict=True)) / 1e6
+            if any(left.values()):
+                connection.executemany("DELETE FROM totals WHERE name = ?", [(name,) for name in UNPRICED])
+                self.add_totals({"money": money})
+            return money
+
     def totals(self) -> dict[str, float]:
-        """What the run has used so far, by name: requests, tokens, money."""
+        """What the run has used so far, by name: answers, tokens, money; see `budget.Budget.cost`."""
         return dict(self.rows("SELECT name, amount FROM totals ORDER BY name"))
 
     def models(self) -> Counter[str]:
@@ -300,13 +321,13 @@ class Curation(Decisions):
             change = "UPDATE regions SET state = ? WHERE id = ? AND state = 'new'"
             if not connection.execute(change, (state, region_id)).rowcount:
                 return False
-            found = [
-                (region_id, attempt, problem.check, problem.message, problem.where)
-                for attempt, listed in enumerate(problems, start=1)
-                for problem in listed
-            ]
-            connection.executemany("INSERT INTO problems VALUES (?, ?, ?, ?, ?)", found)
+            self.add_problems(region_id, problems)
             return True
+
+    def _is_open(self, until: Until) -> bool:
+        """Whether settings that may change so long may still change."""
+        left = {"begun": "", "read": "TRUE", "worked": "state <> 'new'"}[until]
+        return bool(left) and not self.rows(f"SELECT 1 FROM regions WHERE {left} LIMIT 1")
 
     def _pages(self, statement: str, *values: str) -> Iterator[tuple[Any, ...]]:
         """Rows of a statement that goes by rank, page by page; what is written meanwhile disturbs nothing."""
@@ -324,14 +345,9 @@ _SAMPLES = (
 )
 
 
-def _rank(region_id: str) -> str:
-    """Where a region stands in the order of the run."""
-    return hashlib.blake2b(region_id.encode(), digest_size=16).hexdigest()
-
-
 def _sample(data: str, region: str) -> Sample:
     return Sample.from_json(json.loads(data) | {"region": json.loads(region)})
 
 
 def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return "none" if value is None else value if isinstance(value, str) else json.dumps(value)

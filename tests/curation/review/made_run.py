@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
@@ -34,6 +35,14 @@ def made_run(folder: Path, count: int = 4, **changes: object) -> Curation:
             picture.save(folder / "images" / own.image)
         curation.put_sample(sample(own))
     return curation
+
+
+def written_anew(curation: Curation, region_id: str) -> None:
+    """Puts other wrong captions into a sample that nobody looks at, as `--try-again wording` does."""
+    before = curation.sample(region_id)
+    curation.ask_rewrites({region_id: "The words tell."})
+    others = tuple(replace(own, text=f"{own.text} at night") for own in before.distractors)
+    assert curation.end_rewrite(region_id, replace(before, distractors=others))
 
 
 def decision(number: int, region_id: str, reviewer: str, verdict: str, **changes: object) -> Decision:

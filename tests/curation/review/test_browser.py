@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.curation.made import region, sample
-from tests.curation.review.made_run import made_run, serving
+from tests.curation.review.made_run import made_run, serving, written_anew
 from virtue.curation.review.outcomes import outcomes
 from virtue.curation.samples import Problem
 
@@ -225,6 +225,43 @@ def test_an_edit_that_is_refused_when_it_is_sent_again_stays_to_be_mended(ann, t
         ann.says("you edited it")
         assert not ann.find("#refused").is_displayed() and ann.driver.execute_script(waiting) == 0
         assert [own.captions[0] for own in curation.decisions()] == ["old dog left of a fence on a beach"]
+    ann.driver.get_log("browser")
+
+
+def test_what_was_written_anew_meanwhile_is_looked_at_again(ann, tmp_path):
+    curation = made_run(tmp_path, 3)
+    first, second, _ = curation.sample_ids()
+    sentence = "This sample was written anew since its captions were shown: look at it again."
+    with serving(curation) as (address, port):
+        ann.open(address, "Ann")
+        ann.until(lambda: not ann.find("#accept:disabled"))
+        curation.release("Ann")  # as if its page had been away for long
+        written_anew(curation, first)
+        ann.press("a")
+        ann.says(sentence)
+        assert ann.text("[data-number='1']").endswith("at night") and curation.all_decisions() == []
+        ann.press("a")
+        ann.says("you accepted it")
+        ann.press("e")
+        ann.press(Keys.HOME, "old ", Keys.ENTER)
+    ann.press("a")
+    ann.until(lambda: "Nothing is lost" in ann.text("#trouble"))
+    ann.driver.get("about:blank")
+    curation.release("Ann")
+    written_anew(curation, second)
+    with serving(curation, port=port) as (address, _):
+        ann.open(address)
+        ann.until(lambda: f"Not kept: an edit about {second}. {sentence}" in ann.text("#refused"))
+        ann.find("#refused button").click()
+        ann.says(sentence)
+        assert ann.text(".caption.true") == "dog left of a fence on a beach"
+        assert ann.text("[data-number='1']").endswith("at night")
+        ann.find("#decided button").click()  # "Use these words"
+        ann.until(lambda: ann.text(".caption.true") == "old dog left of a fence on a beach")
+        ann.press("a")
+        ann.says("you edited it")
+        assert not ann.find("#refused").is_displayed()
+    assert [(own.region_id, own.verdict) for own in curation.decisions()] == [(first, "accept"), (second, "edit")]
     ann.driver.get_log("browser")
 
 

@@ -14,6 +14,8 @@
 
 A decision comes with a key of its own: sent again, because the answer was lost, it is kept once. It also says which
 decision about its sample the page knew last: if others decided meanwhile, both are kept and the answer shows theirs.
+And it has the digest of the captions that were shown: if a build wrote others meanwhile, because the page held its
+sample no longer, it is refused (409, with `rewritten`).
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from virtue.curation.review.agreement import agreement
 from virtue.curation.review.edits import MAX_LENGTH, Check, problems_of
 from virtue.curation.review.guard import Guard
-from virtue.curation.review.items import decision_json, item_json
+from virtue.curation.review.items import decision_json, digest, item_json
 from virtue.curation.review.outcomes import outcome
 from virtue.curation.review.pictures import image_file, picture
 from virtue.curation.review.queue import Mode, Queue
@@ -83,6 +85,7 @@ class Decide(_Body):
     region: Id
     verdict: Literal["accept", "reject", "edit", "skip"]
     seen: int = 0
+    digest: Annotated[str, StringConstraints(max_length=64)] = ""  # pages of before do not send it
     reason: str = ""
     note: Text = ""
     captions: list[Text] | None = None
@@ -203,8 +206,10 @@ def _add_deciding(app: FastAPI, queue: Queue, check: Check | None) -> None:
 
 
 def _decided(queue: Queue, body: Decide, check: Check | None) -> Response:
-    """Keeps a decision, or says what is wrong with an edit."""
+    """Keeps a decision, or says what is wrong with an edit, or that its captions are no longer there."""
     curation, sample = queue.curation, _sample(queue, body.region)
+    if _is_rewritten(queue, body):
+        return _rewritten()
     verdict, captions = body.verdict, tuple(body.captions or ())
     if verdict == "edit" and captions == sample.captions:
         verdict = "accept"  # words that were changed back
@@ -214,11 +219,24 @@ def _decided(queue: Queue, body: Decide, check: Check | None) -> Response:
     said: dict[str, Any] = {"reason": _reason(body) if verdict == "reject" else ""}
     said["captions"] = captions if verdict == "edit" else None
     with curation.transaction(durable=True):  # what others decided is looked at in the same moment
+        if _is_rewritten(queue, body):
+            return _rewritten()
         kept = curation.decide(body.region, body.reviewer, verdict, key=body.key, **said)
         history = curation.all_decisions(body.region)
     others = [own for own in history if own.reviewer != kept.reviewer and not own.undone]
     meanwhile = [decision_json(own) for own in others if body.seen < own.number < kept.number]
     return JSONResponse({"decision": decision_json(kept), "meanwhile": meanwhile, "state": outcome(history).state})
+
+
+def _is_rewritten(queue: Queue, body: Decide) -> bool:
+    """Whether a decision that is not kept yet is about other captions than a sample has now."""
+    is_other = body.digest not in ("", digest(_sample(queue, body.region).captions))
+    return is_other and not queue.curation.has_decision(body.key)
+
+
+def _rewritten() -> Response:
+    sentence = "This sample was written anew since its captions were shown: look at it again."
+    return JSONResponse({"detail": sentence, "rewritten": True}, 409)
 
 
 def _sample(queue: Queue, region: str) -> Sample:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Sequence
 from typing import Any
 
 from virtue.curation.decisions import Decision
@@ -35,11 +38,24 @@ def item_json(curation: Curation, region_id: str, reviewer: str, with_others: bo
         "id": region_id,
         "region": _region_json(sample.region),
         "captions": _captions_json(sample),
+        "digest": digest(sample.captions),
         "seen": history[-1].number if history else 0,
         "mine": decision_json(mine) if mine else None,
         "others": [decision_json(own) for own in others] if may_know else [],
         "state": outcome(history).state if may_know else "open",
     }
+
+
+def digest(captions: Sequence[str]) -> str:
+    """What tells captions that were shown from those of a sample that was written anew since.
+
+    Args:
+        captions: All of a sample.
+
+    Returns:
+        16 hex digits.
+    """
+    return hashlib.blake2b(json.dumps(list(captions)).encode(), digest_size=8).hexdigest()
 
 
 def decision_json(decision: Decision) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def check_images(folder: str | Path, images: Iterable[str]) -> None:
         raise _none_of(len(looked), Path(folder), next(iter(looked)))
 
 
-_MOUNTED = "Is its disk mounted? Nothing was dropped."
+_MOUNTED = "Is its disk mounted? Nothing was dropped for it."
 
 
 def _none_of(count: int, folder: Path, one: str) -> FileNotFoundError:

@@ -121,7 +121,7 @@ function show(item) {
     $("known").textContent = known.length ? `Annotations: ${known.join(" · ")}` : "";
     showDecided(item);
     const isWithin = $("captions").contains(document.activeElement);
-    captions.show(item, item.mine?.captions, server.key(`draft.${state.reviewer}.${item.id}`));
+    captions.show(item, item.mine?.captions, server.key(`draft.${state.reviewer}.${item.id}.${item.digest}`));
     if (isWithin) captions.step(0);
     $("words").scrollTop = 0;
     picture.show(region);
@@ -251,7 +251,8 @@ async function mend(decision, error) {
   state.items = [item, ...state.items.filter((own) => own.id !== item.id)];
   state.looking = -1;
   show(item);
-  if (decision.captions) captions.take(decision.captions);
+  if (error.isRewritten) $("decided").append(line("You decided about other captions.", decision.captions));
+  else if (decision.captions) captions.take(decision.captions);
   showProblems(error);
   say(error.message);
 }
@@ -279,7 +280,8 @@ async function decide(verdict, reason = "", note = "") {
   const { item } = state;
   if (!item) return undefined;
   const isEdit = verdict === "accept" && captions.isChanged;
-  const decision = { reviewer: state.reviewer, region: item.id, seen: item.seen, verdict: isEdit ? "edit" : verdict };
+  const { id: region, seen, digest } = item;
+  const decision = { reviewer: state.reviewer, region, seen, digest, verdict: isEdit ? "edit" : verdict };
   if (isEdit) decision.captions = captions.texts;
   if (reason) Object.assign(decision, { reason, note });
   $("problems").replaceChildren();
@@ -288,6 +290,7 @@ async function decide(verdict, reason = "", note = "") {
     answer = await server.decide(decision);
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
+    if (error.isRewritten) return mend(decision, error);
     say(error.message);
     showProblems(error);
     return undefined;
