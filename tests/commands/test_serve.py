@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -133,6 +135,15 @@ def test_what_cannot_be_right_is_one_sentence(embedder: Embedder, args: list[str
     assert result.stdout == ""
     assert result.stderr.startswith("virtue: ") and sentence in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_what_is_refused_does_not_wait_for_torch() -> None:
+    refused = "import sys; sys.modules['torch'] = None; from virtue.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", refused, "serve", "--host", "0.0.0.0"]
+    env = os.environ | {"VIRTUE_API_KEY": ""}
+    result = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("virtue: Other machines can reach 0.0.0.0: give an --api-key")
 
 
 def test_a_port_that_is_taken(embedder: Embedder) -> None:

@@ -21,7 +21,7 @@ from virtue.images import ImageError
 from virtue.prompts import Box
 
 T = TypeVar("T")
-QUICK = BatchSettings(gather=0.03, poll=0.02)
+QUICK = BatchSettings(gather=0.2, poll=0.02)
 
 
 @pytest.fixture
@@ -92,10 +92,10 @@ def test_keys_are_those_of_single_requests(run: Curation) -> None:
 
 def test_files_are_kept_small(run: Curation) -> None:
     with LlmServer() as server:
-        batched(server, run, many(7), batches=BatchSettings(gather=0.03, poll=0.02, max_requests=3))
+        batched(server, run, many(7), batches=BatchSettings(gather=0.2, poll=0.02, max_requests=3))
         assert [note["requests"] for note in run.batches(done=True).values()].count(3) == 2
         size = 2 * len(server.state.files["file-0"].splitlines()[0])
-        batched(server, run, many(11), batches=BatchSettings(gather=0.03, poll=0.02, max_bytes=size + 10))
+        batched(server, run, many(11), batches=BatchSettings(gather=0.2, poll=0.02, max_bytes=size + 10))
     assert sorted(note["requests"] for note in run.batches(done=True).values()) == [1, 2, 2, 3, 3]
     assert set(server.state.bought.values()) == {1}
 

@@ -123,7 +123,7 @@ def test_the_limits_are_those_of_the_settings() -> None:
     assert f"| {limits.max_text:,} |" in PAGE
     assert f"| {limits.queue_rows:,} |" in PAGE
     assert f"| {limits.queue_bytes // 10**6} MB |" in PAGE
-    assert f"| {limits.connections};" in PAGE
+    assert f"| {limits.connections}, or half" in PAGE
     assert f"| {THUMBNAIL_BYTES // 10**6} MB |" in PAGE
     assert f"| {limits.batch_rows}, after {1000 * limits.wait:.0f} ms of waiting" in PAGE
     assert f"| {limits.deadline:.0f} s, {limits.body_timeout:.0f} s |" in PAGE

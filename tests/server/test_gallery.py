@@ -14,7 +14,7 @@ from PIL import Image
 from tests.tiny import picture, tiny_embedder
 from virtue.index import Index, build
 from virtue.server import create_app, files
-from virtue.server.files import Thumbnails
+from virtue.server.files import IndexFiles, Thumbnails
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +85,15 @@ def test_what_was_not_used_for_longest_makes_room() -> None:
     kept.keep("large", bytes(101))
     assert (kept.get("0"), kept.get("1"), kept.get("large")) == (bytes(100), None, None)
     assert kept.nbytes == 1560
+
+
+def test_the_list_is_read_again_when_the_index_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedder, read, listing = tiny_embedder(), [], Index.files
+    index = Index.create(tmp_path, embedder)
+    monkeypatch.setattr(Index, "files", lambda self: read.append(self) or listing(self))
+    files = IndexFiles(index)
+    assert (files.listed(), files.listed(), len(read)) == ({}, {}, 1)
+    picture(80, 60).save(tmp_path / "a.png")
+    build(index, embedder)
+    read.clear()
+    assert (list(files.listed()), list(files.listed()), len(read)) == (["a.png"], ["a.png"], 1)

@@ -19,7 +19,6 @@ from tests.server.live import running
 from tests.tiny import tiny_embedder
 from virtue.embedder import Embedder
 from virtue.server import Settings, create_app
-from virtue.server.serving import check_address
 
 KEY = "a-key-of-some-length"
 MAX_BODY, MAX_INTAKE, MAX_PIXELS = 20_000, 30_000, 10_000
@@ -160,11 +159,24 @@ def test_keys_that_are_none(key: str) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "my-machine"])
 def test_a_network_is_not_served_by_accident(host: str) -> None:
     with pytest.raises(ValueError, match=r"can reach .*: give an --api-key .* or say --open-to-network"):
-        check_address(host, Settings())
+        Settings().check_address(host)
     for settings in (Settings(api_key=KEY), Settings(network=True)):
-        check_address(host, settings)
+        settings.check_address(host)
     for own in ("127.0.0.1", "localhost", "::1", "[::1]"):
-        check_address(own, Settings())
+        Settings().check_address(own)
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/docs", "/v1/models", "/v1/gallery", "/none"])
+def test_head_is_answered_like_get_without_the_body(server: httpx2.Client, path: str) -> None:
+    head, get = server.head(path), server.get(path)
+    assert (head.status_code, head.content) == (get.status_code, b"")
+    for name in ("content-length", "content-type"):
+        assert head.headers[name] == get.headers[name]
+
+
+def test_head_is_counted_by_its_route(server: httpx2.Client) -> None:
+    server.head("/v1/models/tiny")
+    assert 'method="HEAD",route="/v1/models/{model:path}",status="200"} 1.0' in server.get("/metrics").text
 
 
 # Bodies

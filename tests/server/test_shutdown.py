@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -79,6 +80,22 @@ def test_what_was_taken_is_answered(tmp_path: Path, stop: signal.Signals) -> Non
         assert ended(running) == (0, "")
         with pytest.raises(httpx2.TransportError):
             kept.get("/health")
+
+
+def test_a_request_whose_body_is_still_arriving_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "go").touch()
+    head, body = b"Content-Type: application/json\r\nExpect: 100-continue\r\n", b'{"input": "a dog"}'
+    with program(tmp_path, "computing") as (running, address):
+        host, _, port = address.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port)), timeout=30) as sending:
+            length = b"Content-Length: %d\r\n" % len(body)
+            sending.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\n" + head + length + b"\r\n")
+            assert b"100 Continue" in sending.recv(1000)  # it is read
+            running.send_signal(signal.SIGTERM)
+            until_true(lambda: status(address) in (503, None))
+            sending.sendall(body)
+            assert sending.recv(1000).startswith(b"HTTP/1.1 200")
+        assert ended(running) == (0, "")
 
 
 @pytest.mark.parametrize("stop", STOPS, ids=["SIGTERM", "Ctrl-C"])

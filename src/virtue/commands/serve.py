@@ -48,10 +48,7 @@ def serve(
     from virtue.commands.serving import require_server
 
     require_server()
-    from virtue.embedder import Embedder
-    from virtue.index import find_index
     from virtue.server import Settings
-    from virtue.server import serve as run
 
     settings = Settings(
         api_key=api_key or None,
@@ -62,6 +59,12 @@ def serve(
         batch_rows=batch_size,
         opened_bytes=int(memory * 1e9),
     )
+    settings.check_address(host)  # before torch is read: what is refused is refused at once
+
+    from virtue.embedder import Embedder
+    from virtue.index import find_index
+    from virtue.server import serve as run
+
     found = None if index is None else find_index(index)
     wanted = model or ("nano" if found is None else found.settings.model)
     run(

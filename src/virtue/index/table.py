@@ -26,8 +26,8 @@ from virtue.prompts import Mask
 if TYPE_CHECKING:
     from virtue.embedder import Embedder
 
-FOLDER_NAME = ".virtue"
 MOST_HITS = 2**31 - 1  # LanceDB counts no further
+FOLDER_NAME = ".virtue"
 """Where the index of a folder lies inside it, unless told otherwise."""
 
 APPROXIMATE_FROM = 100_000
@@ -39,8 +39,7 @@ REFINE = 4
 """An approximate search looks through `PROBES` clusters of about `PARTITION_ROWS` rows, at a byte per number, and
 sorts the best `REFINE` times top_k by the exact vectors; `benchmarks/search.py` measures what that is worth."""
 
-_TABLE = "items"
-_METADATA_KEY = "virtue"
+_TABLE, _METADATA_KEY = "items", "virtue"
 _HIT_COLUMNS = ["path", "box", "rle", "width", "height", "score"]
 """What a hit is made of. Not `kind`, which the box tells: reading ten rows of a column that is the same everywhere
 costs LanceDB half as much as the search."""
@@ -224,6 +223,11 @@ class Index:
         """The number of rows, images and regions together."""
         return int(self._table.count_rows())
 
+    @property
+    def version(self) -> int:
+        """A number that is another after each commit; one of another process is seen within seconds."""
+        return int(self._table.version)
+
     def check(self, embedder: Embedder) -> None:
         """Refuses an embedder whose vectors would mean something else than the stored ones.
 
@@ -293,11 +297,13 @@ class Index:
         paths = list(replaced)
         if not rows:
             self.remove(paths)
-        elif not paths:
-            self._table.add(self._as_arrow(rows))
+            return
+        table = pa.Table.from_pylist([vars(row) for row in rows], schema=_schema(self.settings))
+        if not paths:
+            self._table.add(table)
         else:
             merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-            merge.when_not_matched_by_source_delete(_path_in(paths)).execute(self._as_arrow(rows))
+            merge.when_not_matched_by_source_delete(_path_in(paths)).execute(table)
 
     def remove(self, paths: Sequence[str]) -> None:
         """Removes all rows of these images, in one commit."""
@@ -349,9 +355,6 @@ class Index:
             box=None if box is None else tuple(box),
             rle=None if rle is None else json.loads(rle),
         )
-
-    def _as_arrow(self, rows: Sequence[Row]) -> Any:
-        return pa.Table.from_pylist([vars(row) for row in rows], schema=_schema(self.settings))
 
 
 def find_index(place: str | Path) -> Index:

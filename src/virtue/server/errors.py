@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -12,6 +13,14 @@ from starlette.exceptions import HTTPException
 
 _TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 _CODES = {404: "not_found", 405: "method_not_allowed"}
+_KINDS = re.compile(r"\.list\[tagged-union[^.]*(\.\d+)(\.\w+)?|\.(str|list\[\w+\])(?=\.|$)")
+"""What pydantic puts into the place of a fault for what may be of several kinds."""
+
+UNKNOWN_FIELD = "unknown_field"
+"""The type of a fault whose context has the `field` that there is not, and the names of the `fields` there are."""
+
+LONGEST_NAME = 80
+"""Characters of a field's name, beyond which it is not repeated."""
 
 
 class ApiError(Exception):
@@ -80,19 +89,38 @@ async def _on_api_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _on_malformed(request: Request, error: Exception) -> JSONResponse:
-    """One sentence about the first of the faults."""
     assert isinstance(error, RequestValidationError)
-    found: Mapping[str, Any] = error.errors()[0]
-    place = [part for part in found["loc"] if part not in ("body", "query", "path")]
-    if found["type"] == "json_invalid":
-        return error_response(400, "The body is not valid JSON.", code="invalid_json")
-    param = ".".join(str(part) for part in place) or None
-    where = f"at {param}" if param else "at its start"
-    return error_response(400, f"The request is malformed {where}: {_fault(found)}.", param, "invalid_request")
+    return malformed([{**fault, "loc": fault["loc"][1:]} for fault in error.errors()]).response()
 
 
-def _fault(found: Mapping[str, Any]) -> str:
-    words = str(found["msg"]).removeprefix("Value error, ").rstrip(".")
+def malformed(faults: Sequence[Mapping[str, Any]]) -> ApiError:
+    """One sentence about the fault that is deepest in the request: of what may be of several kinds, the nearest one's.
+
+    Args:
+        faults: As pydantic lists them, their places from the body on.
+    """
+    fault = max(faults, key=lambda one: len(one["loc"]))  # the first of several
+    if fault["type"] == "json_invalid":
+        return invalid("The body is not valid JSON.", code="invalid_json")
+    is_unknown = fault["type"] == UNKNOWN_FIELD
+    place = _place([*fault["loc"], fault["ctx"]["field"]] if is_unknown else fault["loc"])
+    if is_unknown:
+        return invalid(f"There is no field {place}; there are {fault['ctx']['fields']}.", place, "unknown_field")
+    where = f"at {place}" if place else "at its start"
+    return invalid(f"The request is malformed {where}: {_fault(fault)}.", place or None, "invalid_request")
+
+
+def _place(loc: Sequence[str | int]) -> str:
+    """Where a fault is, as the request has it."""
+    return _KINDS.sub(r"\1", "".join(f".{str(part)[:LONGEST_NAME]}" for part in loc))[1:]
+
+
+def _fault(fault: Mapping[str, Any]) -> str:
+    if fault["type"] == "union_tag_not_found":
+        return "it has no type"
+    if fault["type"] == "union_tag_invalid":
+        return f"its type is one of {fault['ctx']['expected_tags']}"
+    words = str(fault["msg"]).removeprefix("Value error, ").rstrip(".")
     return words[:1].lower() + words[1:] if words[:2] != words[:2].upper() else words
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
-import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,6 @@ from virtue.server.errors import ApiError
 
 if TYPE_CHECKING:
     from virtue.index import Index
-
-FRESH = 5.0
-"""Seconds for which the list of files is kept."""
 
 MAX_SIDE = 3000
 """Pixels of the longer side of what is sent, at most."""
@@ -60,19 +56,20 @@ class IndexFiles:
     def __init__(self, index: Index) -> None:
         self._index = index
         self._lock = threading.Lock()
-        self._read_at = -FRESH
+        self._version: int | None = None
         self._files: dict[str, Listed] = {}
         self.thumbnails = Thumbnails()
 
     def listed(self) -> dict[str, Listed]:
         """Every picture by its path, in the order of the paths; may read the disk."""
         with self._lock:
-            if time.monotonic() - self._read_at >= FRESH:
+            version = self._index.version
+            if version != self._version:
                 sizes = self._index.sizes()
                 files = sorted(self._index.files().items())
                 # What was indexed between the two is there the next time.
                 self._files = {path: Listed(nbytes, *sizes[path]) for path, (_, nbytes) in files if path in sizes}
-                self._read_at = time.monotonic()
+                self._version = version
             return self._files
 
     def shown(self, path: str, size: int) -> tuple[Path, str]:

@@ -214,7 +214,9 @@ class _Call:
             await asyncio.shield(gone)
             return {"type": "http.disconnect"}
 
-        answering = asyncio.create_task(cast("Coroutine[Any, Any, None]", app(self.scope, replay, self.send_safely)))
+        # FastAPI's routes know no HEAD: it is answered like GET, and the server sends none of the body.
+        scope = {**self.scope, "method": "GET"} if self.method == "HEAD" else self.scope
+        answering = asyncio.create_task(cast("Coroutine[Any, Any, None]", app(scope, replay, self.send_safely)))
         try:
             left = end - time.monotonic()
             await asyncio.wait({answering, gone}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
@@ -224,6 +226,7 @@ class _Call:
             answering.cancel()
             gone.cancel()
             await asyncio.gather(answering, gone, return_exceptions=True)
+            self.scope["route"] = scope.get("route")  # for what counts
 
     async def _gone(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictInt, StrictStr, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictInt, StrictStr, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
+
+from virtue.server.errors import UNKNOWN_FIELD
 
 Text = StrictStr
 Handle = Annotated[StrictStr, Field(description="The id of an open picture, or a data URL; an http(s) URL if allowed.")]
@@ -21,6 +24,17 @@ class Body(BaseModel):
     """A part of a request, without unknown fields."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _knows_all_fields(cls, given: Any) -> Any:
+        """Refuses unknown fields in words that name those there are."""
+        for name in given if isinstance(given, dict) else ():
+            if name not in cls.model_fields:
+                shown = name.encode(errors="replace").decode()  # half of a surrogate pair could not be answered
+                known = {"field": shown, "fields": ", ".join(cls.model_fields)}
+                raise PydanticCustomError(UNKNOWN_FIELD, "There is no such field.", known)
+        return given
 
 
 class Rle(Body):

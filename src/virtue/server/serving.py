@@ -15,7 +15,7 @@ from contextlib import closing, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from virtue.listening import address, is_own, listen
+from virtue.listening import address, listen
 from virtue.server.app import create_app
 from virtue.server.settings import Settings
 
@@ -60,7 +60,7 @@ def serve(
         ModuleNotFoundError: If uvicorn is not installed.
     """
     settings = settings or Settings()
-    check_address(host, settings)
+    settings.check_address(host)
     with closing(listen(host, port, BACKLOG)) as listening:
         app = create_app(embedder, index, settings, name=name)
         service = app.state.service
@@ -125,15 +125,3 @@ def _watch(service: Any, server: Any, address: str, ready: Callable[[str], objec
         gc.freeze()  # what is there stays: to look through it all for garbage would stop every request for a second
         if ready is not None:
             ready(address)
-
-
-def check_address(host: str, settings: Settings) -> None:
-    """Refuses to serve a network that nobody meant to serve.
-
-    Raises:
-        ValueError: If others can reach the address, and neither a key nor the setting is there.
-    """
-    if settings.api_key is None and not settings.network and not is_own(host):
-        raise ValueError(
-            f"Other machines can reach {host}: give an --api-key that requests need, or say --open-to-network."
-        )

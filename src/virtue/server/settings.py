@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from virtue.listening import is_own
+
 MIN_KEY = 16
 """Characters of an API key at least."""
 
@@ -63,3 +65,14 @@ class Settings:
         for name, value in vars(self).items():
             if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
                 raise ValueError(f"{name} is above 0, not {value:g}.")
+
+    def check_address(self, host: str) -> None:
+        """Refuses to serve a network that nobody meant to serve.
+
+        Raises:
+            ValueError: If others can reach the address, and there is neither a key nor `network`.
+        """
+        if self.api_key is None and not self.network and not is_own(host):
+            raise ValueError(
+                f"Other machines can reach {host}: give an --api-key that requests need, or say --open-to-network."
+            )

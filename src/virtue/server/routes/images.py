@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 
 from virtue.masks import bounding_box, outline, to_rle
-from virtue.server.errors import ApiError, invalid
+from virtue.server.errors import ApiError, invalid, malformed
 from virtue.server.files import MAX_SIDE, jpeg
 from virtue.server.opened import Opened
 from virtue.server.routes.examples import MASK, OPEN
@@ -112,10 +112,7 @@ async def _named(body: bytes, service: Service, deadline: float) -> Opened:
     try:
         named = OpenRequest.model_validate_json(body)
     except ValidationError as error:
-        found = error.errors()[0]
-        place = ".".join(str(part) for part in found["loc"])
-        raise invalid(f"The request is malformed at {place or 'its start'}: {found['msg']}.", place or None,
-                      "invalid_request") from error  # fmt: skip
+        raise malformed(error.errors()) from error
     if (named.image is None) == (named.index_path is None):
         raise invalid("Give either image, a data URL, or index_path, a picture of the index.", "image")
     if named.image is not None:
