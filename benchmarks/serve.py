@@ -46,6 +46,7 @@ OPEN_IMAGES = 16  # that the clients ask about in turn
 MEMORY_BAR = 1.1  # times the memory at the end may be that at the start
 TIMES_BAR = 5  # a later prompt is faster than the first, at least
 PHOTOGRAPH = (1280, 960)
+PATIENCE = 600  # seconds that an answer may take: the released shapes are slow on a busy machine
 LAYERS, BLOCKS = 2, 2  # of the language model's 28 and the vision tower's 32
 
 
@@ -268,7 +269,7 @@ def open_against_first(embedder: Embedder, rounds: int, later: int, bar: float |
 def timings(port: int, kind: str, picture: Any, later: int) -> list[float]:
     """Seconds of the first thing asked of a picture, opening it included, and of each later one."""
     url, asks = data_url(picture), Asks(random.Random(0), [])
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     taken = []
     for _ in range(later + 1):
         begun = time.perf_counter()
@@ -297,13 +298,14 @@ def released_views(options: argparse.Namespace) -> bool:
 
 @contextlib.contextmanager
 def served_here(embedder: Embedder) -> Iterator[int]:
-    """The server with this embedder, in a thread; gives its port."""
+    """The server with this embedder, which it calls "nano" as `Asks` does, in a thread; gives its port."""
     import uvicorn
 
     from virtue.server import create_app
+    from virtue.server.settings import Settings
 
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(create_app(embedder), host="127.0.0.1", port=port, log_level="warning"))
+    port, app = free_port(), create_app(embedder, settings=Settings(deadline=PATIENCE), name="nano")
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

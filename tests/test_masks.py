@@ -1,6 +1,7 @@
 """Masks out of run lengths, polygons and files: by hand where that is short, and never trusting what they claim."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from virtue.masks import bounding_box
+from virtue.masks import bounding_box, outline
 from virtue.prompts import Mask
 
 WIDTH, HEIGHT = 20, 10
@@ -146,3 +147,25 @@ def test_bounding_box_ends_behind_the_last_pixel() -> None:
     mask = np.zeros((6, 8), dtype=bool)
     mask[2:4, 3:7] = True
     assert bounding_box(mask) == (3, 2, 7, 4)
+
+
+def test_outline_by_hand() -> None:
+    mask = np.zeros((3, 4), dtype=bool)
+    assert outline(mask) == ""
+    mask[1, 1:3] = True
+    assert outline(mask) == "M1 1H3M1 2H3M1 1V2M3 1V2"
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1))
+def test_outline_is_all_edges_in_their_longest_stretches(height: int, width: int, seed: int) -> None:
+    mask = np.random.default_rng(seed).random((height, width)) < 0.5
+    inside = {(x, y) for y, x in np.argwhere(mask).tolist()}
+    above = {(x, y) for x in range(width) for y in range(height + 1) if ((x, y) in inside) != ((x, y - 1) in inside)}
+    left = {(x, y) for x in range(width + 1) for y in range(height) if ((x, y) in inside) != ((x - 1, y) in inside)}
+    path = outline(mask)
+    across = [[int(number) for number in line] for line in re.findall(r"M(\d+) (\d+)H(\d+)", path)]
+    down = [[int(number) for number in line] for line in re.findall(r"M(\d+) (\d+)V(\d+)", path)]
+    assert sorted((x, y) for start, y, end in across for x in range(start, end)) == sorted(above)
+    assert sorted((x, y) for x, start, end in down for y in range(start, end)) == sorted(left)
+    assert not {(end, y) for _, y, end in across} & {(start, y) for start, y, _ in across}
+    assert not {(x, end) for x, _, end in down} & {(x, start) for x, start, _ in down}

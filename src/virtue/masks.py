@@ -143,7 +143,7 @@ def to_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
     """
     from pycocotools import mask as coco
 
-    encoded = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+    encoded = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
     return {"size": [int(side) for side in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
 
 
@@ -257,15 +257,12 @@ def outline(mask: NDArray[np.bool_]) -> str:
         mask: bool, (H, W).
     """
     padded = np.pad(mask, 1)
-    across = padded[1:, 1:-1] != padded[:-1, 1:-1]  # (H + 1, W): an edge above pixel (y, x)
-    down = (padded[1:-1, 1:] != padded[1:-1, :-1]).T  # (W + 1, H): an edge left of pixel (y, x)
-    rows = [f"M{start} {y}H{end}" for y, start, end in _stretches(across)]
-    return "".join(rows + [f"M{x} {start}V{end}" for x, start, end in _stretches(down)])
-
-
-def _stretches(edges: NDArray[np.bool_]) -> list[tuple[int, int, int]]:
-    """Runs of set cells along the second axis: line, first cell, cell behind the last."""
-    steps = np.diff(np.pad(edges, ((0, 0), (1, 1))).astype(np.int8), axis=1)
-    lines, starts = np.nonzero(steps == 1)
-    ends = np.nonzero(steps == -1)[1]
-    return list(zip(lines.tolist(), starts.tolist(), ends.tolist(), strict=True))
+    edges = padded[1:] ^ padded[:-1]  # (H + 1, W + 2): one above pixel (y, x - 1)
+    # Where a line across starts or ends, so does one down: the corners of each row are pairs, and of each column too.
+    y, x = np.divmod(np.flatnonzero(edges[:, 1:] ^ edges[:, :-1]), mask.shape[1] + 1)
+    across = np.stack([x[::2], y[::2], x[1::2]], axis=1)
+    order = np.argsort(x, kind="stable")
+    x, y = x[order], y[order]
+    down = np.stack([x[::2], y[::2], y[1::2]], axis=1)
+    form = "M%d %dH%d" * len(across) + "M%d %dV%d" * len(down)  # there may be thousands: formatted in one go
+    return form % tuple(np.concatenate([across, down]).ravel().tolist())

@@ -5,11 +5,13 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import Sam2Model
+from transformers.models.sam2.modeling_sam2 import Sam2MultiScaleAttention
 
 from tests.tiny import SAM_SIDE, sam_config, tiny_config, tiny_model
 from virtue.model.segmentation import (
     PADDING_LABEL,
     Connector,
+    HieraAttention,
     SamPrompts,
     build_sam,
     decode_masks,
@@ -45,6 +47,20 @@ def prompts(*rows: tuple[list[list[float]], list[int]]) -> SamPrompts:
         points[row, : len(xy)] = torch.tensor(xy)
         labels[row, : len(kinds)] = torch.tensor(kinds)
     return SamPrompts(points, labels)
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+def test_image_encoder_attends_as_that_of_transformers(pixels: Tensor, implementation: str) -> None:
+    model = tiny_model().sam
+    assert model is not None
+    model.set_attn_implementation(implementation)
+    layers = [layer for layer in model.modules() if isinstance(layer, HieraAttention)]
+    assert any(layer.query_stride for layer in layers) and not all(layer.query_stride for layer in layers)
+    with torch.no_grad():
+        ours = encode_sam_map(model, pixels)
+        for layer in layers:
+            layer.__class__ = Sam2MultiScaleAttention
+        assert torch.equal(encode_sam_map(model, pixels), ours)
 
 
 def test_a_click_and_the_place_it_points_at_share_their_code() -> None:
