@@ -196,7 +196,7 @@ def test_who_still_sends_hears_why_it_was_refused(keyed: httpx2.Client) -> None:
     """A client that reads the answer only after all was sent gets it, though the server wants none of the body."""
     port = keyed.base_url.port
     assert port is not None
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as sock:
         sock.sendall(head("Content-Length: 5000000"))
         for _ in range(50):
             sock.sendall(bytes(100_000))
@@ -212,7 +212,7 @@ def head(*lines: str, path: str = "/v1/embeddings") -> bytes:
 @contextlib.contextmanager
 def connected(address: str, data: bytes) -> Iterator[socket.socket]:
     """A connection on which this was sent."""
-    with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=30) as sock:
         sock.sendall(data)
         yield sock
 
