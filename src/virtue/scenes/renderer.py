@@ -4,8 +4,7 @@ What is special:
 - `render(seed, split)` is a pure function: a seed gives the same picture on every machine. Random numbers are the
   integers and uniforms of numpy's PCG64, drawing is Pillow's and integer arithmetic. The splits draw from disjoint
   streams.
-- Everything casts a soft shadow on what lies behind it, as in photographs. That is how one sees what is in front where
-  only a little is hidden, or a flat picture lies on a flat picture. A shadow belongs to no object's mask.
+- Everything casts a soft shadow, which shows what is in front where little is hidden and belongs to no object's mask.
 - Training scenes never show a held-out pair (`vocabulary`); three test scenes in four or more do.
 - Masks hold the pixels that can be seen, boxes are tight around them (XYXY, source pixels, far edges exclusive), and
   relations follow from these visible boxes alone, so anyone can check them:
