@@ -1,8 +1,10 @@
-"""A server that really listens, on a port of the loopback address that is free."""
+"""A server that really listens, on a free port of the loopback address, and what it says on a bare connection."""
 
 from __future__ import annotations
 
 import contextlib
+import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -36,3 +38,19 @@ def serving(server: uvicorn.Server) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join(30)
+
+
+def answer(sock: socket.socket) -> bytes:
+    """One whole answer, which may come in pieces; nothing if the server hung up."""
+    said = b""
+    with contextlib.suppress(ConnectionResetError):
+        while not _is_whole(said) and (piece := sock.recv(10_000)):
+            said += piece
+    return said
+
+
+def _is_whole(said: bytes) -> bool:
+    """Whether bytes hold the head of an answer and as much of a body as that says."""
+    head, end, body = said.partition(b"\r\n\r\n")
+    length = re.search(rb"^content-length: (\d+)", head, re.MULTILINE | re.IGNORECASE)
+    return bool(end) and len(body) >= (int(length[1]) if length else 0)

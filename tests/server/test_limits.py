@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from tests.server import live
 from tests.server.hostile import encoded
-from tests.server.live import running
+from tests.server.live import answer, running
 from tests.tiny import picture, tiny_embedder
 from virtue.embedder import Embedder
 from virtue.server import Settings, create_app
@@ -196,13 +196,6 @@ def post(body: dict[str, Any]) -> bytes:
 
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
-
-
-def answer(sock: socket.socket) -> bytes:
-    """What comes back; nothing if the server hung up."""
-    with contextlib.suppress(ConnectionResetError):
-        return sock.recv(10_000)
-    return b""
 
 
 def test_connections_without_a_request_make_room(embedder: Embedder) -> None:
