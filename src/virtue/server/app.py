@@ -49,9 +49,9 @@ def create_app(
         settings: What is allowed.
         name: What requests call the model; by default as it calls itself.
     """
-    load = embedder if not hasattr(embedder, "encode") else lambda: embedder
+    load = embedder if callable(embedder) else lambda: embedder
     settings = settings or Settings()
-    service = Service(load, index, settings, name)  # type: ignore[arg-type]
+    service = Service(load, index, settings, name)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -1,22 +1,18 @@
 """Who may speak to the server, and how much: what stands between the network and the app.
 
-- A server without an API key that is meant for this machine answers to the machine's own names alone: another site that
-  is open in the same browser could point a name of its own here.
-- A request that a browser sends for another site is refused.
+- A server without an API key that is meant for this machine answers to the machine's own names alone, and none answers
+  what a browser sends for another site (`virtue.browsers` says why).
 - With an API key everything under /v1 and the metrics need it; the page, its files, the documentation and /health do
   not.
 - Bodies are limited in bytes, each and all together, and in the time that they take to arrive.
 - When the client goes away, or does not take its answer, what it asked for is cancelled.
 - A server that stops takes no more requests.
-
-All answers forbid framing, guessing of types, and scripts other than the page's own files.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -25,25 +21,12 @@ from typing import Any, cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from virtue.browsers import NO_STORE, SAFE_HEADERS, is_foreign, wrong_host
 from virtue.server.errors import ApiError, error_response
 from virtue.server.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_OWN_NAME = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?")  # an address cannot be pointed elsewhere
-_SAFE_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
-        "font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
-_SAFE = [(name.lower().encode(), value.encode()) for name, value in _SAFE_HEADERS.items()]
-_NO_STORE = (b"cache-control", b"no-store")
 LINGER = 5.0
 """Seconds for which the rest of a refused request is read."""
 
@@ -92,16 +75,11 @@ class Guard:
             self.intake -= len(body)
 
     def _check(self, headers: Mapping[str, str], scope: Scope) -> None:
-        settings, host, path = self.settings, headers.get("host", ""), scope["path"]
-        if settings.api_key is None and not settings.network and not _OWN_NAME.fullmatch(host):
-            raise ApiError(
-                403,
-                f"This server is for this machine only and goes by localhost, not by {host or 'no name'}.",
-                code="wrong_host",
-            )
-        origin = headers.get("origin")
-        is_foreign = origin is not None and origin.partition("://")[2] != host
-        if is_foreign or (path.startswith(_PRIVATE) and headers.get("sec-fetch-site") in ("cross-site", "same-site")):
+        settings, path = self.settings, scope["path"]
+        if settings.api_key is None and not settings.network and (wrong := wrong_host(headers)):
+            raise ApiError(403, wrong, code="wrong_host")
+        is_other_site = path.startswith(_PRIVATE) and headers.get("sec-fetch-site") in ("cross-site", "same-site")
+        if is_other_site or is_foreign(headers):
             raise ApiError(403, "This request comes from another site; only this server's own page may send any.",
                            code="foreign_origin")  # fmt: skip
         if settings.api_key is not None and path.startswith(_PRIVATE):
@@ -168,8 +146,8 @@ class _Call:
         if message["type"] == "http.response.start":
             self.is_begun = True
             given = list(message.get("headers", []))
-            stored = [] if any(name == b"cache-control" for name, _ in given) else [_NO_STORE]
-            message["headers"] = [*given, *stored, *_SAFE]
+            stored = [] if any(name == b"cache-control" for name, _ in given) else [NO_STORE]
+            message["headers"] = [*given, *stored, *SAFE_HEADERS]
         elif not message.get("more_body", False):
             await self.send({**message, "more_body": True})
             await self.send({"type": "http.response.body"})  # waits until the client has taken most of what was sent

@@ -1,47 +1,29 @@
 """Who may speak to the review server: pages that it served itself, to people who were let in.
 
-Another site that is open in the same browser could send requests to this server, or, by pointing a name of its own at
-this machine, read from it. So
-
-- a server that listens on the machine itself only and has no token of its own answers to the machine's names alone;
-- a request that says that it comes from another site is refused;
-- everything but the page's own files needs a token in a header, which other sites neither know nor can send. A page
+- A server that listens on the machine itself only and has no token of its own answers to the machine's names alone, and
+  none answers a request that says that it comes from another site (`virtue.browsers` says why).
+- Everything but the page's own files needs a token in a header, which other sites neither know nor can send. A page
   gets it from the session where the server has none of its own, else from its address, behind the "#", which browsers
-  send to nobody;
-- a page of another run is told so, before it decides about samples that only share their ids.
+  send to nobody.
+- A page of another run is told so, before it decides about samples that only share their ids.
 
-All answers forbid framing, guessing of types, caching, and scripts other than the page's own file.
+No answer is kept.
 """
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Mapping
 
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from virtue.browsers import NO_STORE, SAFE_HEADERS, is_foreign, wrong_host
+
 TOKEN_HEADER, RUN_HEADER = "x-virtue-token", "x-virtue-run"
 SESSION = "/api/session"
 MAX_BODY = 100_000
 """Bytes of a request, at most; an edit of ten captions has a few thousand."""
-
-_OWN_NAME = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?")  # an address cannot be pointed elsewhere
-
-_SAFE_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
-_SAFE = [(name.lower().encode(), value.encode()) for name, value in _SAFE_HEADERS.items()]
 
 
 class Guard:
@@ -65,7 +47,7 @@ class Guard:
 
         async def send_safely(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_SAFE]
+                message["headers"] = [*message["headers"], NO_STORE, *SAFE_HEADERS]
             await send(message)
 
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -78,14 +60,12 @@ class Guard:
 
     def _refused(self, headers: Mapping[str, str], path: str) -> tuple[int, str] | None:
         """Status and sentence, None for what may pass."""
-        host = headers.get("host", "")
-        if self.is_open and not _OWN_NAME.fullmatch(host):
-            return 403, f"This server is for this machine only and goes by localhost, not by {host or 'no name'}."
-        origin = headers.get("origin")
-        is_foreign = origin is not None and origin.partition("://")[2] != host
-        if is_foreign or headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        if self.is_open and (wrong := wrong_host(headers)):
+            return 403, wrong
+        foreign = is_foreign(headers)
+        if foreign or headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
             # A link on another site may lead to the page, and to nothing else.
-            if is_foreign or path.startswith("/api/"):
+            if foreign or path.startswith("/api/"):
                 return 403, "This request comes from another site; only the review page itself may send any."
         if not path.startswith("/api/") or (self.is_open and path == SESSION):
             return None
