@@ -44,7 +44,9 @@ from virtue.curation.review.queue import Mode, Queue
 from virtue.curation.review.reasons import OTHER, REASONS, written
 from virtue.curation.samples import Sample
 
-PAGE_FILES = ("review.html", "review.css", "review.js", "captions.js", "picture.js", "server.js")
+PAGE_FILES = (
+    "review.html", "review.css", "review.js", "captions.js", "dialogs.js", "keys.js", "picture.js", "server.js",
+)  # fmt: skip
 
 KINDS_OF_FILES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 

@@ -1,6 +1,8 @@
 // The review page: deals, shows, decides. It never moves on before the server said that a decision is kept.
 
 import { Captions } from "./captions.js";
+import { fillReasons, openAgreement, openReject } from "./dialogs.js";
+import { listenForKeys } from "./keys.js";
 import { Picture } from "./picture.js";
 import { isAnswered, Refused, Server } from "./server.js";
 
@@ -26,7 +28,7 @@ async function start() {
   const session = await server.begin();
   document.title = `Review · ${session.name}`;
   $("title").textContent = `Review · ${session.name}`;
-  fillReasons(session.reasons, session.other);
+  fillReasons(session.reasons, session.other, (reason, note) => guarded(() => decide("reject", reason, note)));
   listen();
   const { kept, refused } = await server.deliverWaiting();
   state.reviewer = localStorage.getItem("virtue.review.name") || "";
@@ -364,77 +366,6 @@ async function guarded(action) {
   }
 }
 
-// Dialogs
-
-function fillReasons(reasons, other) {
-  const rows = Object.entries(reasons).map(([reason, meaning], index) => {
-    const button = document.createElement("button");
-    const key = document.createElement("kbd");
-    const small = document.createElement("small");
-    button.type = "button";
-    button.dataset.reason = reason;
-    key.textContent = index + 1;
-    small.textContent = meaning;
-    button.append(key, ` ${reason}`, small);
-    button.addEventListener("click", () => (reason === other ? openOther() : rejectFor(reason)));
-    const item = document.createElement("li");
-    item.append(button);
-    return item;
-  });
-  $("reasons").replaceChildren(...rows);
-  $("other-go").addEventListener("click", () => $("note").value.trim() && rejectFor(other, $("note").value));
-  $("note").addEventListener("keydown", (event) => {
-    if (event.key !== "Enter") return;
-    event.preventDefault();
-    $("other-go").click();
-  });
-  $("reject-dialog").addEventListener("keydown", (event) => {
-    if (event.target === $("note")) return;
-    $("reasons").querySelectorAll("button")[Number(event.key) - 1]?.click();
-    if (/^[1-9]$/.test(event.key)) event.preventDefault();
-  });
-}
-
-function openReject() {
-  $("other-part").hidden = true;
-  $("note").value = "";
-  $("reject-dialog").showModal();
-}
-
-function openOther() {
-  $("other-part").hidden = false;
-  $("note").focus();
-}
-
-function rejectFor(reason, note = "") {
-  $("reject-dialog").close();
-  guarded(() => decide("reject", reason, note));
-}
-
-async function openAgreement() {
-  const found = await server.get("/api/agreement", {});
-  const { value, note, samples, observed } = found.kappa;
-  $("kappa").textContent = note || `Cohen’s kappa ${value.toFixed(2)}: of ${samples} samples that two saw they agree `
-    + `on ${Math.round(100 * observed)} %. Rejected or not is what counts.`;
-  const verdicts = ["accept", "edit", "reject", "skip"];
-  fill($("reviewers"), Object.entries(found.reviewers).map(([name, own]) => [name, ...verdicts.map((v) => own[v] || 0)]));
-  fill($("reason-counts"), Object.entries(found.reasons));
-  $("agreement-dialog").showModal();
-}
-
-function fill(body, rows) {
-  body.replaceChildren(...rows.map((cells) => {
-    const row = document.createElement("tr");
-    row.append(...cells.map((text, index) => {
-      const cell = document.createElement(index ? "td" : "th");
-      if (!index) cell.scope = "row";
-      cell.textContent = text;
-      return cell;
-    }));
-    return row;
-  }));
-}
-
 async function rename() {
   const before = state.reviewer;
   await askName();
@@ -461,38 +392,12 @@ function listen() {
     "zoom-region": () => picture.toRegion(),
     toggle: () => $("toggle").setAttribute("aria-pressed", picture.toggle()),
     "show-help": () => $("help-dialog").showModal(),
-    "show-agreement": () => guarded(openAgreement),
+    "show-agreement": () => guarded(async () => openAgreement(await server.get("/api/agreement", {}))),
     who: () => guarded(rename),
     "mode-queue": () => guarded(() => changeMode("queue")),
     "mode-disputed": () => guarded(() => changeMode("disputed")),
     "mode-skipped": () => guarded(() => changeMode("skipped")),
   };
   for (const [id, action] of Object.entries(actions)) $(id).addEventListener("click", action);
-  const keys = {
-    a: "accept", r: "reject", e: "edit", s: "skip", u: "undo", c: "same", ArrowLeft: "back", ArrowRight: "forth",
-    "+": "zoom-in", "=": "zoom-in", "-": "zoom-out", 0: "zoom-fit", z: "zoom-region", h: "toggle", "?": "show-help",
-  };
-  document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.repeat && /^[a-z]$/.test(event.key)) return;  // a key held down decides once
-    if (event.target.matches("input, textarea") || document.querySelector("dialog[open]")) return;
-    if (event.shiftKey && event.key.startsWith("Arrow")) pan(event);
-    else if (event.key === "ArrowDown" || event.key === "ArrowUp") walk(event);
-    else if (keys[event.key]) {
-      event.preventDefault();
-      if (!$(keys[event.key]).disabled) $(keys[event.key]).click();
-    }
-  });
-}
-
-function pan(event) {
-  event.preventDefault();
-  const step = 60;
-  const by = { ArrowLeft: [step, 0], ArrowRight: [-step, 0], ArrowUp: [0, step], ArrowDown: [0, -step] }[event.key];
-  picture.move(...by);
-}
-
-function walk(event) {
-  event.preventDefault();
-  captions.step(event.key === "ArrowDown" ? 1 : -1);
+  listenForKeys(picture, captions);
 }
