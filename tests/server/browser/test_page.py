@@ -5,10 +5,12 @@ import pytest
 pytest.importorskip("selenium", reason="the browser is driven by selenium")
 pytest.importorskip("fastapi", reason="the page is served by fastapi")
 
+from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from tests.server.browser.driving import PICTURE, near, needs_browser, thing
+from virtue.masks import bounding_box
 
 pytestmark = needs_browser
 
@@ -74,6 +76,40 @@ def test_click_takes_and_shift_and_right_click_exclude(page, indexed):
     page.until(lambda: len(page.all("#marks .spot")) == 2)
     page.click("#clear")
     page.until(lambda: not page.all("#marks .spot") and not page.find("#clear").is_enabled())
+
+
+# Whether the inside of a drawn outline covers a place, and the box around it: both in source pixels.
+_COVERED = """
+const [selector, x, y] = arguments;
+const drawn = marks.querySelector(selector);
+const toPicture = marks.getScreenCTM().inverse().multiply(drawn.getScreenCTM());
+const { x: left, y: top, width, height } = drawn.getBBox();
+const corners = [[left, top], [left + width, top + height]].map((at) => new DOMPoint(...at).matrixTransform(toPicture));
+const covers = drawn.isPointInFill(new DOMPoint(x, y).matrixTransform(toPicture.inverse()));
+return [covers, corners.flatMap((corner) => [corner.x, corner.y])];
+"""
+
+
+def test_outlines_lie_on_the_thing_in_a_large_picture(page, indexed, tmp_path):
+    scene = indexed[1][PICTURE]
+    file = tmp_path / "large.jpg"
+    Image.fromarray(scene.image).resize((3000, 2000)).save(file, quality=95)
+    across, down = 3000 / scene.image.shape[1], 2000 / scene.image.shape[0]
+    x, y = thing(indexed)
+    x, y = x * across, y * down
+    page.find("#file").send_keys(str(file))
+    page.until(lambda: page.run("return marks.getAttribute('viewBox')") == "0 0 3000 2000")
+    page.opened()
+    page.forget()
+    x1, y1, x2, y2 = bounding_box(max(scene.objects, key=lambda own: own.mask.sum()).mask)
+    for act, selector in ((page.go(x, y), ".preview"), (page.go(x, y).click(), ".edge.over")):
+        act.perform()
+        page.until(lambda selector=selector: page.find(f"#marks {selector}"))
+        covers, box = page.run(_COVERED, selector, x, y)
+        assert covers
+        assert near(box, (x1 * across, y1 * down, x2 * across, y2 * down), 300)
+    answer = page.request("/v1/mask")["answer"]
+    assert answer["mask"]["size"] == [683, 1024]  # smaller than the picture, so that it comes fast
 
 
 def test_drag_draws_a_box(page):

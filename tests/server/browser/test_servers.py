@@ -116,6 +116,25 @@ def test_without_an_index_own_pictures_are_pointed_at(sized, nano, indexed):
     assert all("/v1/gallery" in message and "404" in message for message in sized.errors())
 
 
+def test_when_the_server_is_gone_only_the_sentence_that_says_so_stays(sized, nano, indexed):
+    with served(nano, indexed[0]) as address:
+        sized.open(address, f"#image={PICTURE}")
+        sized.opened()
+        sized.go(*thing(indexed)).click().perform()
+        sized.until(lambda: sized.find("#marks .edge.over") and sized.find("#hits .region"))
+        sized.until(lambda: "sure" in sized.text("#hint"))
+    sized.go(20, 30).click().perform()
+    sized.until(lambda: sized.find("#trouble").is_displayed())
+    assert "does not answer" in sized.text("#trouble-text")
+    sized.until(lambda: not sized.all("#marks .edge, #marks .dim") and not sized.all("#hits li"))
+    sized.until(lambda: sized.find("#hits[aria-busy=false]") and "sure" not in sized.text("#hint"))
+    assert len(sized.all("#marks .spot")) == 2  # what a person did stays
+    assert not sized.find("#nothing").is_displayed()
+    sized.click("#mode-name")
+    sized.until(lambda: sized.find("#trouble").is_displayed() and not sized.find("#ranks").is_displayed())
+    assert all("ERR_CONNECTION_REFUSED" in message for message in sized.errors())
+
+
 def test_the_key_is_asked_for_once(sized, nano, indexed):
     with served(nano, indexed[0], Settings(api_key=KEY)) as address:
         sized.driver.get("about:blank")

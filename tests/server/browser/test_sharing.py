@@ -13,7 +13,7 @@ pytest.importorskip("fastapi", reason="the page is served by fastapi")
 
 from selenium.webdriver.common.keys import Keys
 
-from tests.server.browser.driving import needs_browser, thing
+from tests.server.browser.driving import PICTURE, needs_browser, thing
 
 pytestmark = needs_browser
 
@@ -47,10 +47,13 @@ def first_by_curl(text: str, folder) -> dict:
     return last["data"][0]
 
 
-def first_of(page) -> tuple[str, float]:
-    """The first result on the page."""
+def shown_on(page) -> list[str]:
+    """The results on the page as the Python code prints them."""
     page.until(lambda: page.find("#hits[aria-busy=false] .card"))
-    return page.find("#hits .card").get_attribute("data-path"), float(page.text("#hits .score"))
+    return page.run(
+        "return [...document.querySelectorAll('#hits .card')]"
+        ".map((card) => `${card.querySelector('.score').textContent} ${card.dataset.path}`)"
+    )
 
 
 def pointed(page, indexed) -> None:
@@ -78,11 +81,11 @@ def with_words(page, indexed) -> None:
 @pytest.mark.parametrize("ask", [pointed, boxed_in_an_own_picture, with_words])
 def test_the_code_finds_what_the_page_shows(page, indexed, ask):
     ask(page, indexed)
-    path, similarity = first_of(page)
-    printed = ran(code(page, "python"), indexed[0].root, [sys.executable, "-"]).splitlines()[0]
-    assert printed == f"{similarity:.3f} {path}"
+    shown = shown_on(page)
+    assert ran(code(page, "python"), indexed[0].root, [sys.executable, "-"]).splitlines() == shown
     row = first_by_curl(code(page, "curl"), indexed[0].root)
-    assert (row["path"], round(row["similarity"], 3)) == (path, similarity)
+    assert f"{row['similarity']:.3f} {row['path']}" == shown[0]
+    assert "best of each picture" in page.text("#code-note:not([hidden])")
 
 
 def test_the_code_ranks_what_the_page_ranks(page, indexed):
@@ -109,7 +112,7 @@ def test_a_link_asks_the_same(page, address, indexed):
         return {"points", "box", "mask", "text"} <= body["query"].keys()
 
     asked = page.request("/v1/search", is_whole)
-    path, _ = first_of(page)
+    shown = shown_on(page)
     page.click("#share")
     link = page.find("#link").get_property("value")
     assert link.startswith(address)
@@ -117,5 +120,36 @@ def test_a_link_asks_the_same(page, address, indexed):
     again = page.request("/v1/search", is_whole)
     assert again["body"] == asked["body"]
     page.opened()
-    assert first_of(page)[0] == path == again["answer"]["data"][0]["path"]
+    assert shown_on(page) == shown
     assert len(page.all("#marks .include")) == len(page.all("#marks .box.over")) == 1
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        "points=9999,10,1 10,-1,1 10,10,7 10,10 ,, a,b,c&box=100,100,10,10&mask=x,y,abc",
+        "box=10,10,300,40&mask=1,2,abc",  # outside of the picture, and not of its size
+        "box=,,,&mask=256,256,abc",  # and runs that do not fill it
+        "box=10,10,20&mask=256,256,PPP2",  # and nothing set: all is background
+    ],
+)
+def test_what_makes_no_sense_in_a_link_is_left_out(browser, address, nonsense):
+    browser.errors()
+    browser.open(address, f"#image={PICTURE}&text=%20&{nonsense}")
+    browser.opened()
+    browser.until(lambda: browser.find("#hits[aria-busy=false] .card"))
+    assert browser.request("/v1/search")["body"]["query"].keys() == {"image"}
+    assert browser.requests("/v1/mask") == []
+    assert browser.all("#marks *") == []
+    assert browser.errors() == []
+
+
+def test_what_makes_sense_in_a_link_is_kept(browser, address):
+    browser.errors()
+    browser.open(address, f"#image={PICTURE}&points=9999,10,1 40,50,1&mode=name&captions=%20%0A a cat %0D%0Aa dog")
+    asked = browser.request("/v1/rank")
+    assert (asked["status"], asked["body"]["candidates"]) == (200, ["a cat", "a dog"])
+    assert asked["body"]["query"]["points"] == [[40, 50, 1]]
+    browser.open(address, f"#image={PICTURE}&mode=name&captions=%20")
+    assert browser.request("/v1/rank")["body"]["candidates"][0] == "a dog on a beach"  # none, so the page's own
+    assert browser.errors() == []

@@ -2,9 +2,11 @@
 
 import { Failure, isAbort, post } from "./api.js";
 
-const TOP_K = 48;   // hits that are asked for: of things there may be several in one picture
-const SHOWN = 24;   // pictures that are shown
-const LONGEST = 1500;  // characters of a path that a filter can hold
+export const SHOWN = 24;  // pictures that are shown
+
+const TOP_K = 48;       // hits that are asked for: of things there may be several in one picture
+const OUTLINED = 1024;  // pixels along the longer side of a mask: finer ones look the same, and take longer
+const LONGEST = 1500;   // characters of a path that a filter can hold
 
 // Runs one task at a time; a newer one takes the place of what is on its way, which then gives undefined.
 export class Latest {
@@ -71,7 +73,7 @@ export class Asker {
   }
 
   async mask(hint, signal) {
-    return this.#withPicture((image) => post("/v1/mask", { image, ...hint }, signal), signal);
+    return this.#withPicture((image) => post("/v1/mask", { image, ...hint, size: OUTLINED }, signal), signal);
   }
 
   // The mask of what is pointed at now; null when nothing is.

@@ -42,8 +42,10 @@ function openCode(query, asker, language) {
   for (const button of document.querySelectorAll("[data-code]")) {
     button.setAttribute("aria-pressed", button.dataset.code === language);
   }
+  const request = asker.request();
+  $("code-note").hidden = language !== "curl" || !request.path.endsWith("search");
   const write = language === "python" ? pythonCode : curlCode;
-  $("code-text").textContent = write(query, asker.request(), location.origin, hasKey());
+  $("code-text").textContent = write(query, request, location.origin, hasKey());
   if (!$("code-dialog").open) $("code-dialog").showModal();
 }
 

@@ -9,7 +9,7 @@ import { indexPicture, openOnServer, ownPicture, showOn, useFiles } from "./open
 import { Preview } from "./preview.js";
 import { Query } from "./query.js";
 import { captionsIn, linesOf, rankingRows, verdict } from "./ranking.js";
-import { fromFragment, toFragment } from "./sharing.js";
+import { fitting, fromFragment, toFragment } from "./sharing.js";
 import { Stage } from "./stage.js";
 import { SUGGESTIONS } from "./suggestions.js";
 import { useTheme } from "./theme.js";
@@ -40,10 +40,13 @@ function say(sentence) {
   $("said").textContent = sentence;
 }
 
+// Gives null for what failed: undefined says that something newer was asked meanwhile.
 function complain(error) {
-  if (isAbort(error)) return;
-  $("trouble-text").textContent = error.message;
-  $("trouble").hidden = false;
+  if (!isAbort(error)) {
+    $("trouble-text").textContent = error.message;
+    $("trouble").hidden = false;
+  }
+  return null;
 }
 
 // Runs a task that a person waits for: long ones show that they run, errors are told.
@@ -54,8 +57,7 @@ async function working(task) {
   try {
     return await task();
   } catch (error) {
-    complain(error);
-    return undefined;
+    return complain(error);
   } finally {
     atWork -= 1;
     if (!atWork) $("busy").hidden = true;
@@ -121,12 +123,12 @@ async function refreshResults() {
   }
   $("hits").setAttribute("aria-busy", "true");
   const hits = await working(() => asker.search());
-  if (!hits) return;
+  if (hits === undefined) return;
   $("hits").setAttribute("aria-busy", "false");
   showView();
-  $("hits").replaceChildren(...resultCards(hits, goOn));
-  showNothing(hits.length ? "" : nothingSentence());
-  if (hits.length) say(`${hits.length} results. The best: ${hits[0].path}, similarity ${hits[0].similarity.toFixed(2)}.`);
+  $("hits").replaceChildren(...resultCards(hits || [], goOn));
+  showNothing(hits?.length === 0 ? nothingSentence() : "");  // what failed is told elsewhere
+  if (hits?.length) say(`${hits.length} results. The best: ${hits[0].path}, similarity ${hits[0].similarity.toFixed(2)}.`);
 }
 
 function nothingSentence() {
@@ -148,9 +150,10 @@ async function refreshRanking() {
     return;
   }
   const data = await working(() => asker.rank(captions));
-  if (!data) return;
-  $("rank-rows").replaceChildren(...rankingRows(data));
-  $("verdict").textContent = verdict(data, query.means);
+  if (data === undefined) return;
+  $("ranks").hidden = !data;
+  $("rank-rows").replaceChildren(...rankingRows(data || []));
+  $("verdict").textContent = data ? verdict(data, query.means) : "";
   say($("verdict").textContent);
 }
 
@@ -193,6 +196,7 @@ async function open(picture, hint = {}, isNew = true) {
     close();
     return;
   }
+  Object.assign(query, fitting(query, opened));  // a link may point outside of the picture
   stage.show(opened);
   say(`${picture.name} is open, ${opened.width} by ${opened.height} pixels.`);
   refresh();

@@ -51,6 +51,14 @@ export function encode(width, height, isSet) {
   return { size: [height, width], counts: compress(counts) };
 }
 
+// Whether a mask is one of a picture of this size: its runs fill it, and something is set.
+export function isMaskOf({ width, height }, { size, counts }) {
+  const runs = decompress(counts);
+  const pixels = runs.reduce((sum, run) => sum + run, 0);
+  return size[0] === height && size[1] === width && pixels === width * height && runs.every((run) => run >= 0)
+    && runs.some((run, index) => index % 2 && run) && compress(runs) === counts;
+}
+
 // A mask scaled to (wide, high): 1 where it is set, row by row. Large masks are sampled, never written out whole.
 export function sampled({ size: [height, width], counts }, wide, high) {
   const runs = typeof counts === "string" ? decompress(counts) : counts;

@@ -1,7 +1,7 @@
 // Outlines as shapes. The server sends the lines around a mask's pixels, each by itself: "M2 1H4M4 1V3". Put together they
 // close, so they can be filled; their stairs are rounded, since a mask's pixels may be large on the screen.
 
-const ROUND = 2;       // source pixels from a corner within which a line bends
+const ROUND = 2;       // pixels of the mask from a corner within which a line bends
 const MOST = 20000;    // corners beyond which stairs are too small to be seen
 const remembered = new Map();  // of the newest outlines, which are drawn again and again
 

@@ -1,5 +1,9 @@
 // A query as a link (behind the "#", which is sent to nobody) and as code.
 
+import { SHOWN } from "./asking.js";
+import { isMaskOf } from "./masks.js";
+import { linesOf } from "./ranking.js";
+
 const LONGEST = 4000;  // characters of a mask that a link may hold
 const WIDTH = 84;      // characters of a line of code, where it can be broken
 const NAMED = Symbol("the picture, which the code opens");
@@ -23,20 +27,47 @@ export function toFragment(query) {
 // What a link asks; parts that make no sense are left out.
 export function fromFragment(fragment) {
   const values = new URLSearchParams(fragment.replace(/^#/, ""));
-  const numbers = (text, count) => {
-    const found = (text || "").split(",").map(Number);
-    return found.length === count && found.every(Number.isFinite) ? found : null;
-  };
-  const [height, width, ...counts] = (values.get("mask") || "").split(",");
   return {
     image: values.get("image"),
-    points: (values.get("points") || "").split(" ").map((point) => numbers(point, 3)).filter(Boolean),
-    box: numbers(values.get("box"), 4),
-    mask: counts.length ? { size: [Number(height), Number(width)], counts: counts.join(",") } : null,
-    text: values.get("text") || "",
+    points: (values.get("points") || "").split(" ").map(pointIn).filter(Boolean),
+    box: boxIn(values.get("box") || ""),
+    mask: maskIn(values.get("mask") || ""),
+    text: (values.get("text") || "").trim(),
     kind: ["image", "region"].includes(values.get("kind")) ? values.get("kind") : "auto",
     mode: values.get("mode") === "name" ? "name" : "find",
-    captions: (values.get("captions") || "").split("\n").filter(Boolean),
+    captions: linesOf(values.get("captions") || ""),
+  };
+}
+
+// Numbers between commas; null where there are others than `count`.
+function numbersIn(text, count) {
+  const parts = text.split(",");
+  const areNumbers = parts.every((part) => part.trim() && Number.isFinite(Number(part)));  // Number("") is 0
+  return areNumbers && parts.length === count ? parts.map(Number) : null;
+}
+
+function pointIn(text) {
+  const point = numbersIn(text, 3);
+  return point && (point[2] === 0 || point[2] === 1) ? point : null;
+}
+
+function boxIn(text) {
+  const box = numbersIn(text, 4);
+  return box && box[0] < box[2] && box[1] < box[3] ? box : null;
+}
+
+function maskIn(text) {
+  const [, height, width, counts] = text.match(/^(\d+),(\d+),([^,]+)$/) || [];
+  return counts ? { size: [Number(height), Number(width)], counts } : null;
+}
+
+// What of a hint lies in a picture, whose size is known once it is open.
+export function fitting({ points, box, mask }, { width, height }) {
+  const isInside = ([x, y]) => x >= 0 && x <= width && y >= 0 && y <= height;
+  return {
+    points: points.filter(isInside),
+    box: box && isInside(box) && isInside(box.slice(2)) ? box : null,
+    mask: mask && isMaskOf({ width, height }, mask) ? mask : null,
   };
 }
 
@@ -58,13 +89,25 @@ const OPENING = {
     : `-H 'Content-Type: ${typeOf(picture)}' --data-binary @${quoted(picture.name)}`),
 };
 
+const RANKED = [
+  "for row in rows:",
+  `    print(f"{row['similarity']:.3f} (without the hint {row['similarity_without']:.3f}) {row['text']}")`,
+];
+
+// As the page shows it: the first row of a picture is its best.
+const FOUND = [
+  "best = {}",
+  "for row in rows:",
+  '    best.setdefault(row["path"], row)  # of each picture the best, which comes first',
+  `for row in list(best.values())[:${SHOWN}]:`,
+  `    print(f"{row['similarity']:.3f} {row['path']}")`,
+];
+
 export function pythonCode(query, { path, body }, origin, needsKey) {
   const { picture } = query;
   const asked = { ...body, query: { ...body.query, ...(picture ? { image: NAMED } : {}) } };
   const isOwn = picture && !picture.path;
-  const shown = path.endsWith("rank")
-    ? 'print(f"{row[\'similarity\']:.3f} (without the hint {row[\'similarity_without\']:.3f}) {row[\'text\']}")'
-    : 'print(f"{row[\'similarity\']:.3f} {row[\'path\']}")';
+  const printed = path.endsWith("rank") ? RANKED : FOUND;
   return [
     "import json",
     ...(needsKey ? ["import os"] : []),
@@ -83,8 +126,8 @@ export function pythonCode(query, { path, body }, origin, needsKey) {
     "",
     ...(picture ? [OPENING.python(picture)] : []),
     `asked = ${pythonValue(asked)}`,
-    `for row in post("${path}", asked)["data"]:`,
-    `    ${shown}`,
+    `rows = post("${path}", asked)["data"]`,
+    ...printed,
   ].join("\n");
 }
 

@@ -65,13 +65,11 @@ export class Stage {
   draw() {
     const { picture, points, box } = this.query;
     if (!picture?.width) return;
-    const { width, height } = picture;
+    const { width } = picture;
     const scale = width / (this.frame.clientWidth || width);  // source pixels in one of the screen
-    const outline = this.mask?.outline || "";
     const parts = [];
-    if (outline) parts.push(...spotlight(width, height, outline));
-    const preview = this.preview?.outline;
-    if (preview) parts.push(shape("path", { class: "preview", d: closed(preview), "fill-rule": "evenodd" }));
+    if (this.mask?.outline) parts.push(stretched(picture, this.mask, spotlight));
+    if (this.preview?.outline) parts.push(stretched(picture, this.preview, previewShapes));
     const drawn = this.#press?.box || this.#keyBox() || box;
     if (drawn) parts.push(...boxShapes(drawn));
     points.forEach(([x, y, label]) => parts.push(pointShape(x, y, label, scale)));
@@ -252,6 +250,18 @@ export function spotlight(width, height, outline) {
     shape("path", { class: "edge under", d: edge }),
     shape("path", { class: "edge over", d: edge }),
   ];
+}
+
+function previewShapes(width, height, outline) {
+  return [shape("path", { class: "preview", d: closed(outline), "fill-rule": "evenodd" })];
+}
+
+// What `draw(width, height, outline)` makes of an outline, as large as the picture: its mask may have fewer pixels.
+function stretched(picture, { mask, outline }, draw) {
+  const [height, width] = mask.size;
+  const group = shape("g", { transform: `scale(${picture.width / width} ${picture.height / height})` });
+  group.append(...draw(width, height, outline));
+  return group;
 }
 
 export function boxShapes([x1, y1, x2, y2]) {
