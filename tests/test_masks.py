@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from virtue.masks import bounding_box, outline
+from virtue.masks import bounding_box, from_rle, outline, outline_of_rle, to_rle
 from virtue.prompts import Mask
 
 WIDTH, HEIGHT = 20, 10
@@ -169,3 +169,18 @@ def test_outline_is_all_edges_in_their_longest_stretches(height: int, width: int
     assert sorted((x, y) for x, start, end in down for y in range(start, end)) == sorted(left)
     assert not {(end, y) for _, y, end in across} & {(start, y) for start, y, _ in across}
     assert not {(x, end) for x, _, end in down} & {(x, start) for x, start, _ in down}
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_outline_of_run_lengths_is_that_of_the_mask(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask = rng.random(rng.integers(1, 9, size=2)) < rng.choice([0, 0.1, 0.5, 0.9, 1])
+    assert outline_of_rle(to_rle(mask)) == outline(mask)
+
+
+@pytest.mark.parametrize(
+    "counts", [[0, 6], [6], [0, 0, 2, 4, 0, 0], [0, 0, 6], [1, 2, 3, 0, 0], [2, 0, 2, 2], [0, 0, 0, 6]]
+)
+def test_so_it_is_with_empty_runs(counts: list[int]) -> None:
+    rle = {"size": [2, 3], "counts": counts}
+    assert outline_of_rle(rle) == outline(from_rle(rle))

@@ -119,6 +119,12 @@ def from_rle(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
     Raises:
         ValueError: If the encoding is malformed or does not fill its size.
     """
+    height, width, runs = _read(rle)
+    return _filled(runs).reshape((height, width), order="F")
+
+
+def _read(rle: Mapping[str, Any]) -> tuple[int, int, list[int]]:
+    """Height, width and run lengths of a COCO RLE."""
     try:
         (height, width), counts = rle["size"], rle["counts"]
     except (KeyError, TypeError, ValueError):
@@ -128,8 +134,11 @@ def from_rle(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
     # pycocotools would decode this too, but fills what the runs leave open with whatever the memory held.
     if min(runs, default=0) < 0 or sum(runs) != height * width:
         raise ValueError(f"The runs of the COCO RLE cover {sum(runs)} pixels, its size {width} x {height} is another.")
-    colours = np.arange(len(runs)) % 2 == 1
-    return np.repeat(colours, runs).reshape((height, width), order="F")
+    return height, width, runs
+
+
+def _filled(runs: Sequence[int]) -> NDArray[np.bool_]:
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs)
 
 
 def to_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
@@ -248,21 +257,49 @@ def _outline(polygon: object, width: int, height: int) -> list[float]:
     return [float(number) for number in corners.clip(0, limits).ravel()]
 
 
-def outline(mask: NDArray[np.bool_]) -> str:
+def outline(mask: NDArray[np.bool_], *, left: int = 0) -> str:
     """The lines between what is in a mask and what is not, as the `d` of an SVG path in source pixels.
 
     Each straight stretch is a line of its own, as in "M2 1H4": the path has no inside and is for strokes only.
 
     Args:
         mask: bool, (H, W).
+        left: Column of the picture that the mask's first one is.
     """
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not rows.size:
+        return ""
+    top, left = int(rows[0]), left + int(columns[0])
+    mask = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # the rest of a large picture costs nothing
     padded = np.pad(mask, 1)
     edges = padded[1:] ^ padded[:-1]  # (H + 1, W + 2): one above pixel (y, x - 1)
     # Where a line across starts or ends, so does one down: the corners of each row are pairs, and of each column too.
     y, x = np.divmod(np.flatnonzero(edges[:, 1:] ^ edges[:, :-1]), mask.shape[1] + 1)
+    y, x = y + top, x + left
     across = np.stack([x[::2], y[::2], x[1::2]], axis=1)
     order = np.argsort(x, kind="stable")
     x, y = x[order], y[order]
     down = np.stack([x[::2], y[::2], y[1::2]], axis=1)
     form = "M%d %dH%d" * len(across) + "M%d %dV%d" * len(down)  # there may be thousands: formatted in one go
     return form % tuple(np.concatenate([across, down]).ravel().tolist())
+
+
+def outline_of_rle(rle: Mapping[str, Any]) -> str:
+    """The outline of an encoded mask, of which only the columns from the first to the last set one are decoded.
+
+    Args:
+        rle: As `from_rle` takes it.
+
+    Raises:
+        ValueError: If the encoding is malformed or does not fill its size.
+    """
+    height, width, runs = _read(rle)
+    first = runs[0] // height if len(runs) > 1 else width
+    last = (height * width - 1 - (runs[-1] if len(runs) % 2 else 0)) // height
+    if first > last:
+        return ""
+    before, after = first * height, (width - 1 - last) * height
+    runs[0] -= before
+    if len(runs) % 2:
+        runs[-1] -= after
+    return outline(_filled(runs).reshape((height, last - first + 1), order="F"), left=first)

@@ -167,6 +167,29 @@ def test_a_mask_opens_what_is_sent_along(server: httpx2.Client) -> None:
     assert server.post("/v1/mask", json={"image": picture_id(picture(seed=6))} | asked).json() == answer
 
 
+@pytest.mark.parametrize(("size", "wanted"), [(40, (30, 40)), (1, (1, 1)), (80, (60, 80)), (5000, (60, 80))])
+def test_a_mask_may_be_small(server: httpx2.Client, size: int, wanted: tuple[int, int]) -> None:
+    asked = {"image": data_url(encoded(picture(seed=6))), "box": [0, 0, 80, 60]}
+    small, whole = (server.post("/v1/mask", json=asked | more).json() for more in ({"size": size}, {}))
+    assert small["mask"]["size"] == list(wanted)
+    assert small["quality"] == pytest.approx(whole["quality"], abs=1e-5)
+    if wanted == (60, 80):
+        assert small == whole
+    if wanted == (30, 40):
+        halved = Mask.from_rle(whole["mask"]).array.reshape(30, 2, 40, 2).mean((1, 3))
+        found = Mask.from_rle(small["mask"]).array
+        assert 0.1 < found.mean() < 0.9
+        assert (found == (halved >= 0.5)).mean() > 0.9
+        assert small["box"] == list(bounding_box(found))
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, "40"])
+def test_other_sizes_of_masks_are_refused(server: httpx2.Client, size: object) -> None:
+    asked = {"image": data_url(encoded(picture(seed=6))), "points": [[30, 20]], "size": size}
+    answer = server.post("/v1/mask", json=asked)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "size")
+
+
 def test_the_picture_that_was_not_used_for_longest_makes_room() -> None:
     embedder = tiny_embedder()
     room = 2 * embedder.open(picture()).nbytes

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
@@ -14,10 +17,14 @@ from tests.server.hostile import encoded
 from tests.server.live import running
 from tests.tiny import picture, tiny_embedder
 from virtue.embedder import Embedder
-from virtue.index import Index, RegionSettings, build
+from virtue.index import Hit, Index, RegionSettings, build
 from virtue.items import Item
 from virtue.prompts import Box, Mask, Point
 from virtue.server import create_app
+from virtue.server.errors import ApiError
+from virtue.server.routes import search as routes
+from virtue.server.schemas import SearchRequest
+from virtue.server.service import SEARCHERS
 
 EVERY_MASK = RegionSettings(grid=3, min_quality=0.0, min_area=0.0, max_area=1.0)
 """A random model doubts all that it sees."""
@@ -184,3 +191,32 @@ def test_without_an_index_there_is_nothing_to_search(embedder: Embedder) -> None
         for answer in answers:
             assert (answer.status_code, answer.json()["error"]["code"]) == (404, "no_index")
             assert answer.json()["error"]["message"] == "This server has no index; start it with --index."
+
+
+def test_long_searches_hold_up_nobody_else(server: httpx2.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go = threading.Semaphore(0), threading.Event()
+
+    def slow(hit: Hit) -> dict[str, Any]:
+        begun.release()
+        assert go.wait(30)
+        return made(hit)
+
+    made = routes._hit
+    monkeypatch.setattr(routes, "_hit", slow)
+    with ThreadPoolExecutor(4) as pool:
+        searches = [pool.submit(search, server, {"text": "a dog"}) for _ in range(4)]
+        for _ in range(SEARCHERS):
+            assert begun.acquire(timeout=30)
+        try:
+            assert server.post("/v1/embeddings", json={"input": "a dog"}).status_code == 200
+            assert server.post("/v1/mask", json={"image": URL, "box": [0, 0, 80, 60]}).status_code == 200
+            assert not any(one.done() for one in searches)
+        finally:
+            go.set()
+        assert all(one.result() for one in searches)
+
+
+def test_a_search_ends_when_its_time_is_up(embedder: Embedder, index: Index) -> None:
+    body = SearchRequest.model_validate({"query": {"text": "a dog"}})
+    with pytest.raises(ApiError, match="took longer"):
+        routes._hits(index, embedder.encode("a dog"), body, time.monotonic() - 1)

@@ -96,14 +96,19 @@ class ImageView:
         only: NDArray[np.bool_] = masks[0]
         return only
 
-    def masks(self, prompts: Sequence[AnyPrompt]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    def masks(
+        self, prompts: Sequence[AnyPrompt], longest: int | None = None
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
         """What the model sees at each visual prompt.
 
         Args:
             prompts: N visual prompts, in source pixels.
+            longest: Pixels of the masks' longer side at most; None for the picture's own size. SAM-2's masks are
+                coarse, and to enlarge them to a large photograph takes longer than to compute them.
 
         Returns:
-            Masks bool (N, H, W), and how good SAM-2 takes each to be, predicted IoU in [0, 1], (N,).
+            Masks bool (N, H, W), H and W reduced to fit `longest`, and how good SAM-2 takes each to be, predicted IoU
+            in [0, 1], (N,).
 
         Raises:
             ValueError: If a prompt does not fit the picture, or the model has no segmentation stream.
@@ -112,7 +117,9 @@ class ImageView:
             raise ValueError("This model has no segmentation stream, so it draws no masks.")
         width, height = self.size
         checked = [as_visual_prompt(prompt, width, height) for prompt in prompts]
-        masks = np.empty((len(checked), height, width), dtype=np.bool_)
+        scale = 1.0 if longest is None else min(1.0, longest / max(width, height))
+        columns, rows = max(1, round(scale * width)), max(1, round(scale * height))
+        masks = np.empty((len(checked), rows, columns), dtype=np.bool_)
         quality = np.empty(len(checked), dtype=np.float32)
 
         def compute(numbers: Sequence[int]) -> None:
@@ -120,11 +127,11 @@ class ImageView:
             index = torch.zeros(len(numbers), dtype=torch.long, device=self._rows.model.device)
             logits, iou = self._rows.model.masks(self._features, index, sam)
             square = logits.float().unsqueeze(1)  # (N, 1, 4h, 4w) over SAM-2's frame
-            full = torch.nn.functional.interpolate(square, size=(height, width), mode="bilinear", align_corners=False)
+            full = torch.nn.functional.interpolate(square, size=(rows, columns), mode="bilinear", align_corners=False)
             masks[list(numbers)] = (full[:, 0] > 0).cpu().numpy()
             quality[list(numbers)] = iou.float().cpu().numpy()
 
-        most = max(1, min(BATCH_SIZE, PREVIEW_BUDGET // (width * height)))
+        most = max(1, min(BATCH_SIZE, PREVIEW_BUDGET // (rows * columns)))
         with torch.inference_mode():
             for start in range(0, len(checked), most):
                 halving(compute, range(start, min(start + most, len(checked))))

@@ -170,6 +170,15 @@ class MaskRequest(Prompt):
     """A picture and what in it is meant."""
 
     image: Handle
+    size: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            strict=True,
+            description="Pixels of the mask's longer side, at most; the picture's own if left out. Previews of large "
+            "pictures come faster when they are small.",
+        ),
+    ] = None
 
 
 class Mask(BaseModel):
@@ -180,7 +189,7 @@ class Mask(BaseModel):
 
 
 class MaskAnswer(BaseModel):
-    """What the model sees there."""
+    """What the model sees there, in pixels of the mask: those of the picture, unless a smaller mask was asked for."""
 
     mask: Mask
     quality: Annotated[float, Field(description="The intersection over union that the model predicts.")]
@@ -191,8 +200,8 @@ class MaskAnswer(BaseModel):
     outline: Annotated[
         str,
         Field(
-            description="The lines between what is in the mask and what is not, as the d of an SVG path in source "
-            "pixels: for a stroke, as it has no inside to fill."
+            description="The lines between what is in the mask and what is not, as the d of an SVG path: "
+            "for a stroke, as it has no inside to fill."
         ),
     ]
 

@@ -38,6 +38,9 @@ FETCHERS = 4
 HELPERS = 2
 """Threads for what takes too long for the event loop and less than decoding a picture."""
 
+SEARCHERS = 2
+"""Threads that search: many hits take longer than what the helpers do."""
+
 LAST_BATCH = 10.0
 """Seconds for which a batch is waited for that nobody waits for any longer."""
 
@@ -79,6 +82,7 @@ class Service:
         self._decoders = ThreadPoolExecutor(settings.decoders, thread_name_prefix="virtue-decode")
         self._fetchers = ThreadPoolExecutor(FETCHERS, thread_name_prefix="virtue-fetch")
         self._helpers = ThreadPoolExecutor(HELPERS, thread_name_prefix="virtue-aside")
+        self._searchers = ThreadPoolExecutor(SEARCHERS, thread_name_prefix="virtue-search")
         self._add_gauges()
 
     def _prepare(self) -> None:
@@ -133,7 +137,7 @@ class Service:
         self.stop()
         self.worker.stop()
         self.worker.join(LAST_BATCH)
-        for pool in (self._decoders, self._fetchers, self._helpers):
+        for pool in (self._decoders, self._fetchers, self._helpers, self._searchers):
             pool.shutdown(wait=True, cancel_futures=True)
 
     def check_model(self, name: str | None) -> None:
@@ -158,8 +162,16 @@ class Service:
         """
         return await self._in(self._helpers, function, *args, deadline=deadline)
 
+    async def searching(self, function: Callable[..., T], *args: Any, deadline: float) -> T:
+        """What a function gives that searches the index, computed in one of the few threads for that.
+
+        Raises:
+            ApiError: 504 if the deadline passes.
+        """
+        return await self._in(self._searchers, function, *args, deadline=deadline)
+
     async def decoding(self, function: Callable[..., T], *args: Any, deadline: float) -> T:
-        """What a function gives that decodes a picture, computed in one of the few threads for that.
+        """What a function gives that decodes or encodes a picture, computed in one of the few threads for that.
 
         Raises:
             ApiError: 504 if the deadline passes.
@@ -344,7 +356,7 @@ class Service:
         given = 0 if ask.prompt is None or ask.prompt.mask is None else ask.prompt.mask.array.nbytes
         if isinstance(ask, MaskAsk):
             width, height = ask.picture.size
-            return given + width * height
+            return given + min(width * height, (ask.longest or max(width, height)) ** 2)
         return given + 4 * len(ask.text or "") + NUMBER_BYTES * self.embedder.dimension
 
 

@@ -39,10 +39,17 @@ class EmbedAsk:
 
 @dataclass(frozen=True, eq=False)
 class MaskAsk:
-    """Asks what the model sees at a visual prompt; the answer is `Masked`."""
+    """Asks what the model sees at a visual prompt; the answer is `Masked`.
+
+    Attributes:
+        picture: The picture.
+        prompt: What in it is meant, already known to fit.
+        longest: Pixels of the mask's longer side at most; None for the picture's own size.
+    """
 
     picture: Opened
     prompt: VisualPrompt
+    longest: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,13 +92,13 @@ class Work:
         """The answers to a batch, in its order."""
         answers: list[Any] = [None] * len(asks)
         loose: list[int] = []
-        masks: dict[Opened, list[int]] = {}
+        masks: dict[tuple[Opened, int | None], list[int]] = {}
         views: dict[tuple[Opened, str | None], list[int]] = {}
         for place, ask in enumerate(asks):
             if isinstance(ask, OpenAsk):
                 self._view(ask.picture)
             elif isinstance(ask, MaskAsk):
-                masks.setdefault(ask.picture, []).append(place)
+                masks.setdefault((ask.picture, ask.longest), []).append(place)
             elif ask.picture is not None and (ask.picture.keeps or ask.picture.view is not None):
                 views.setdefault((ask.picture, ask.instruction), []).append(place)
             else:
@@ -104,9 +111,11 @@ class Work:
     def _view(self, picture: Opened) -> ImageView:
         return picture.view if picture.view is not None else picture.viewed(self.embedder.open(picture.image))
 
-    def _draw(self, asks: Sequence[Any], groups: dict[Opened, list[int]], answers: list[Any]) -> None:
-        for picture, places in groups.items():
-            masks, quality = self._view(picture).masks([asks[place].prompt for place in places])
+    def _draw(
+        self, asks: Sequence[Any], groups: dict[tuple[Opened, int | None], list[int]], answers: list[Any]
+    ) -> None:
+        for (picture, longest), places in groups.items():
+            masks, quality = self._view(picture).masks([asks[place].prompt for place in places], longest)
             for place, mask, iou in zip(places, masks, quality, strict=True):
                 answers[place] = Masked(mask, float(iou))
 

@@ -5,7 +5,6 @@ import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
 import pytest
 
 from tests.curation.made import region, sample
@@ -15,7 +14,6 @@ from virtue.curation.review.outcomes import outcomes
 from virtue.curation.review.queue import Queue
 from virtue.curation.samples import Elements, Problem
 from virtue.curation.store import Curation
-from virtue.masks import outline
 
 
 @pytest.fixture
@@ -260,10 +258,3 @@ def test_an_edit_is_checked():
 def test_an_edit_has_as_many_captions():
     with pytest.raises(ValueError, match="The sample has 10 captions, the edit 1"):
         edited(sample(region(1)), ["one"])
-
-
-def test_the_outline_of_a_mask_runs_between_its_pixels_and_the_others():
-    mask = np.zeros((3, 4), dtype=bool)
-    mask[1, 1:3] = True
-    assert outline(mask) == "M1 1H3M1 2H3M1 1V2M3 1V2"
-    assert outline(np.ones((1, 1), dtype=bool)) == "M0 0H1M0 1H1M0 0V1M1 0V1"

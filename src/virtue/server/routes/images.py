@@ -133,7 +133,7 @@ async def _named(body: bytes, service: Service, deadline: float) -> Opened:
 async def shown(id: str, service: ServiceOf, deadline: Deadline, size: Size = MAX_SIDE) -> Response:
     """The picture as JPEG."""
     opened = service.opened.get(id, "id")
-    data = await service.aside(jpeg, opened.image, size, deadline=deadline)
+    data = await service.decoding(jpeg, opened.image, size, deadline=deadline)
     return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
 
@@ -171,7 +171,7 @@ async def mask(
     if prompt is None:
         raise invalid("Say what is meant; give points, box or mask.", "points")
     picture = service.opened.add(picture)
-    (masked,) = await service.answers([MaskAsk(picture, prompt)], deadline)
+    (masked,) = await service.answers([MaskAsk(picture, prompt, body.size)], deadline)
     return await service.aside(_drawn, masked.mask, masked.quality, deadline=deadline)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -9,9 +10,11 @@ from fastapi import APIRouter, Body
 from numpy.typing import NDArray
 
 from virtue.index import Hit, Index
-from virtue.masks import outline
+from virtue.masks import outline_of_rle
 from virtue.server.errors import invalid
 from virtue.server.files import image_address
+from virtue.server.filters import check_filter
+from virtue.server.jobs import late
 from virtue.server.routes.examples import RANK, SEARCH
 from virtue.server.routes.failures import ASKED, JSON_ONLY, NOT_OPEN, PRIVATE, failures, no_index
 from virtue.server.schemas import RankAnswer, RankRequest, SearchAnswer, SearchRequest
@@ -45,19 +48,28 @@ async def search(
         raise no_index()
     ask = await service.query(body.query, deadline)
     (embedded,) = await service.answers([ask], deadline)
-    data = await service.aside(_hits, service.index, embedded.vector, body, deadline=deadline)
+    data = await service.searching(_hits, service.index, embedded.vector, body, deadline, deadline=deadline)
+    service.memory.hold(sum(_weight(hit) for hit in data))
     return {"data": data}
 
 
-def _hits(index: Index, vector: NDArray[Any], body: SearchRequest) -> list[dict[str, Any]]:
+def _hits(index: Index, vector: NDArray[Any], body: SearchRequest, deadline: float) -> list[dict[str, Any]]:
+    found = []
+    for hit in _search(index, vector, body):
+        if time.monotonic() > deadline:  # nobody waits any longer
+            raise late()
+        found.append(_hit(hit))
+    return found
+
+
+def _search(index: Index, vector: NDArray[Any], body: SearchRequest) -> list[Hit]:
     kind = None if body.kind is None else f"kind = '{body.kind}'"
     given = None if body.filter is None or not body.filter.strip() else body.filter
-    if given is not None and not _is_one_condition(given):
-        raise invalid("The filter is one condition in SQL, its brackets closed and without comments.", "filter",
-                      "invalid_filter")  # fmt: skip
     condition = f"{kind} AND ({given})" if kind and given else kind or given
     try:
-        return [_hit(hit) for hit in index.search(vector, top_k=body.top_k, filter=condition)]
+        if given is not None:
+            check_filter(given)
+        return index.search(vector, top_k=body.top_k, filter=condition)
     except ValueError as error:
         sentence = " ".join(str(error).split())
         if len(sentence) > LONGEST_REASON:
@@ -65,36 +77,23 @@ def _hits(index: Index, vector: NDArray[Any], body: SearchRequest) -> list[dict[
         raise invalid(sentence, "filter", "invalid_filter") from error
 
 
-def _is_one_condition(text: str) -> bool:
-    """Whether nothing in it reaches out of the brackets that it is put in."""
-    depth, quote = 0, ""
-    for letter, after in zip(text, f"{text[1:]} ", strict=True):
-        if quote:
-            quote = "" if letter == quote else quote
-        elif letter in "'\"`":
-            quote = letter
-        elif letter + after in ("--", "/*"):
-            return False
-        else:
-            depth += (letter == "(") - (letter == ")")
-            if depth < 0:
-                return False
-    return depth == 0 and not quote
-
-
 def _hit(hit: Hit) -> dict[str, Any]:
-    mask = hit.mask
     return {
         "path": hit.path,
         "kind": hit.kind,
         "similarity": hit.similarity,
         "box": None if hit.box is None else list(hit.box),
         "mask": hit.rle,
-        "outline": None if mask is None else outline(mask.array),
+        "outline": None if hit.rle is None else outline_of_rle(hit.rle),
         "width": hit.width,
         "height": hit.height,
         "image": image_address(hit.path),
     }
+
+
+def _weight(hit: dict[str, Any]) -> int:
+    """Bytes of what can be long in a hit."""
+    return len(hit["outline"] or "") + len(hit["mask"]["counts"] if hit["mask"] else "")
 
 
 @router.post(
