@@ -34,6 +34,11 @@ class Handler(BaseHTTPRequestHandler):
                     time.sleep(0.05)
         elif path == "/short":
             self.answer(200, PICTURE, length=len(PICTURE) + 1)
+        elif path == "/far":
+            self.answer(302, location="http://127.0.0.1/" + "a" * int(target))
+        elif path == "/wordy":
+            self.send_response_only(404, "no" * 5000)
+            self.end_headers()
         elif path in ("/picture", "/a%20b", "/caf%C3%A9"):
             self.answer(200, PICTURE)
         else:
@@ -140,12 +145,48 @@ def test_bytes_and_seconds_are_limited(server: str) -> None:
         ("http://example.org:99999/", "is not a URL"),
         ("http://[::1/", "is not a URL"),
         ("http://" + "a" * 70 + "/", "cannot be fetched"),
+        ("http://" + "é." * 200, "a host's name has 253 characters at most"),
+        ("http://user:secret@example.org:99999/", "http://example.org:99999/ is not a URL"),
+        ("http://user:secret@example.org/" + "a" * 8000, r"http://example.org/a+\.\.\. cannot be fetched"),
     ],
 )
 def test_malformed_urls_are_refused(url: str, message: str) -> None:
     with pytest.raises(ImageError, match=message) as refusal:
         open_image(url, allow_urls=True)
     assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("url", ["http://" + "é." * 1_000_000, "http://example.org/" + "a" * 7982])
+def test_a_url_that_is_too_long_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setattr(remote, "_resolve", lambda *_: pytest.fail("It was looked up."))
+    start = time.monotonic()
+    with pytest.raises(ImageError) as refusal:
+        remote.fetch(url, timeout=2)
+    assert time.monotonic() - start < 1
+    sentence = f"cannot be fetched: a URL has 8,000 characters at most, and this one {len(url):,}."
+    assert str(refusal.value) == f"{url[:100]}... {sentence}"
+
+
+@pytest.mark.usefixtures("trusted")
+def test_a_url_that_is_just_short_enough_is_fetched(server: str) -> None:
+    assert remote.fetch(f"{server}/picture#".ljust(8000, "a")) == PICTURE
+
+
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/none?" + "a" * 1000, "the server answered 404 Not Found"),
+        ("/wordy", "the server answered 404 nono"),
+        ("/far?9000", "a URL has 8,000 characters at most, and this one 9,017"),
+        (":" + "9" * 1000, "is not a URL"),
+    ],
+    ids=lambda value: value[:9],
+)
+def test_a_refusal_is_short_however_long_the_url_or_the_answer_is(server: str, path: str, message: str) -> None:
+    with pytest.raises(ImageError, match=message) as refusal:
+        remote.fetch(server.rpartition(":")[0] + path if path[0] == ":" else server + path)
+    assert len(str(refusal.value)) < 400
 
 
 def resolve_to(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:

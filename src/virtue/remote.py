@@ -1,6 +1,6 @@
 """Fetches an image from a URL without letting the URL reach into the network that this program runs in.
 
-1. Only http and https; no user name or password in the URL.
+1. Only http and https, no user name or password in the URL, and it and its host no longer than such things are.
 2. The host is resolved once, and every address it has must be public.
 3. The connection goes to an address that was checked, so a second answer of the name server changes nothing.
 4. A redirect starts over at 1.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import ipaddress
+import re
 import socket
 import ssl
 import threading
@@ -25,11 +26,21 @@ MAX_BYTES = 50_000_000
 TIMEOUT = 20.0
 """Seconds for all of a fetch, redirects included."""
 
+MAX_URL = 8000
+"""Characters of a URL; signed ones have some thousands."""
+
+MAX_HOST = 253
+"""Characters of a host's name; what turns other letters into ASCII takes seconds for a million."""
+
 MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 _KEPT = "/%:@!$&'()*+,;=~-._?"
 """What may stand in a path or query as it is; `%` because a URL usually comes quoted."""
 
+_SHOWN = 100
+"""Characters of what others wrote that an error repeats."""
+
+_USER = re.compile(r"(?<=://)[^/?#]*@")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -49,7 +60,8 @@ def fetch(url: str, *, max_bytes: int = MAX_BYTES, timeout: float = TIMEOUT) -> 
         The body of the answer.
 
     Raises:
-        ImageError: If the URL is malformed, leads to an address that is not public, fails, or is too large or slow.
+        ImageError: If the URL is malformed or too long, leads to an address that is not public, fails, or is too large
+            or slow.
     """
     deadline = time.monotonic() + timeout
     target = url
@@ -60,9 +72,9 @@ def fetch(url: str, *, max_bytes: int = MAX_BYTES, timeout: float = TIMEOUT) -> 
                 return body
             target = urljoin(target, location)
     except (OSError, http.client.HTTPException, UnicodeError) as error:
-        reason = "it took too long" if time.monotonic() >= deadline else str(error) or type(error).__name__
-        raise ImageError(f"{url} cannot be fetched: {reason}.") from error
-    raise ImageError(f"{url} cannot be fetched: more than {MAX_REDIRECTS} redirects.")
+        reason = "it took too long" if time.monotonic() >= deadline else _short(str(error)) or type(error).__name__
+        raise ImageError(f"{_named(url)} cannot be fetched: {reason}.") from error
+    raise ImageError(f"{_named(url)} cannot be fetched: more than {MAX_REDIRECTS} redirects.")
 
 
 def _get(url: str, max_bytes: int, deadline: float) -> tuple[bytes, str | None]:
@@ -74,33 +86,49 @@ def _get(url: str, max_bytes: int, deadline: float) -> tuple[bytes, str | None]:
     with _connected(host, port, parts.scheme == "https", deadline) as sock, contextlib.closing(connection):
         connection.sock = sock
         connection.request("GET", path, headers=headers)
-        answer = connection.getresponse()
-        location = answer.getheader("Location")
-        if answer.status in _REDIRECTS and location:
-            return b"", location
-        if answer.status != 200:
-            raise ImageError(f"{url} cannot be fetched: the server answered {answer.status} {answer.reason}.")
-        body = answer.read(max_bytes + 1)
+        with contextlib.closing(connection.getresponse()) as answer:
+            location = answer.getheader("Location")
+            if answer.status in _REDIRECTS and location:
+                return b"", location
+            if answer.status != 200:
+                said = f"{answer.status} {_short(answer.reason)}"
+                raise ImageError(f"{_named(url)} cannot be fetched: the server answered {said}.")
+            body = answer.read(max_bytes + 1)
     if len(body) > max_bytes:
-        raise ImageError(f"{url} cannot be fetched: it is larger than {max_bytes:,} bytes.")
+        raise ImageError(f"{_named(url)} cannot be fetched: it is larger than {max_bytes:,} bytes.")
     _seconds_left(deadline)  # a connection cut at the deadline looks like a body that ended
     if answer.length:
-        raise ImageError(f"{url} cannot be fetched: the connection ended {answer.length:,} bytes early.")
+        raise ImageError(f"{_named(url)} cannot be fetched: the connection ended {answer.length:,} bytes early.")
     return body, None
 
 
 def _split(url: str) -> tuple[SplitResult, str, int]:
     """The URL in its parts, with host and port."""
+    if len(url) > MAX_URL:
+        raise ImageError(
+            f"{_named(url)} cannot be fetched: a URL has {MAX_URL:,} characters at most, and this one {len(url):,}."
+        )
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise ImageError(f"{url} is not a URL: {error}.") from error
+        raise ImageError(f"{_named(url)} is not a URL: {_short(str(error))}.") from error
     if parts.scheme not in ("http", "https") or not host:
-        raise ImageError(f"{url} cannot be fetched: only http:// and https:// URLs with a host are.")
+        raise ImageError(f"{_named(url)} cannot be fetched: only http:// and https:// URLs with a host are.")
+    if len(host) > MAX_HOST:
+        raise ImageError(f"{_named(url)} cannot be fetched: a host's name has {MAX_HOST} characters at most.")
     if "@" in parts.netloc:
-        raise ImageError(f"The URL for {host} holds a user name or password, and such URLs are not fetched.")
+        raise ImageError(f"The URL for {_short(host)} holds a user name or password, and such URLs are not fetched.")
     return parts, host, port or (443 if parts.scheme == "https" else 80)
+
+
+def _named(url: str) -> str:
+    """The URL as an error names it: without a user name and password, and short."""
+    return _short(_USER.sub("", url, count=1))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 @contextlib.contextmanager
@@ -145,7 +173,7 @@ def _public_addresses(host: str, port: int) -> list[str]:
     addresses = _resolve(host, port)
     for address in addresses:
         if not _is_public(address):
-            raise ImageError(f"{host} leads to {address}, which is not a public address, and is not fetched.")
+            raise ImageError(f"{_short(host)} leads to {address}, which is not a public address, and is not fetched.")
     return addresses
 
 

@@ -190,6 +190,13 @@ def test_what_is_fetched_has_to_be_a_picture(server: httpx2.Client, names: list[
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_image")
 
 
+def test_a_url_that_is_too_long_is_not_repeated(server: httpx2.Client, names: list[str]) -> None:
+    message = refusal(server, "http://" + "é." * 5_000)
+    assert "a URL has 8,000 characters at most, and this one 10,007." in message
+    assert len(message) < 300
+    assert names == []
+
+
 @pytest.mark.parametrize(
     "url", ["http://", "http:///a", "http://user:secret@example.org/", "http://example.org:99999/"]
 )
