@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-_OWN_NAME = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?")  # an address cannot be pointed elsewhere
+# An address cannot be pointed elsewhere. Names have no case, and a port may be left empty (RFC 3986, 3.2).
+_OWN_NAME = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d*)?", re.ASCII | re.IGNORECASE)
 
 _SAFE = {
     "content-security-policy": (
@@ -49,4 +50,12 @@ def is_foreign(headers: Mapping[str, str]) -> bool:
         headers: By their names in lower case.
     """
     origin = headers.get("origin")
-    return origin is not None and origin.partition("://")[2] != headers.get("host", "")
+    if origin is None:
+        return False
+    own = _plain(headers.get("host", ""))
+    return not own or _plain(origin.partition("://")[2]) != own
+
+
+def _plain(host: str) -> str:
+    """A host with its port as browsers write it: in lower case, and without the colon of an empty port."""
+    return host.lower().removesuffix(":")

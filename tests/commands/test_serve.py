@@ -125,6 +125,8 @@ def test_the_key_comes_from_the_environment_too(served: Served) -> None:
         (["--model", "nowhere"], "nowhere is neither a folder nor a Hub id of the form owner/name."),
         (["--index", "/nowhere"], "There is no index in /nowhere; make one with `virtue index`."),
         (["--host", "0.0.0.0"], "Other machines can reach 0.0.0.0: give an --api-key that requests need, or say"),
+        (["--host", ""], "The host is empty; give the address to listen at"),
+        (["--name", ""], "A name has at least one letter or digit, not ''"),
         (["--api-key", "short"], "An API key has at least 16 characters"),
         (["--host", "192.0.2.1", "--open-to-network"], "of 192.0.2.1"),
     ],
@@ -137,13 +139,20 @@ def test_what_cannot_be_right_is_one_sentence(embedder: Embedder, args: list[str
     assert result.stderr.count("\n") == 1
 
 
-def test_what_is_refused_does_not_wait_for_torch() -> None:
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (["--host", "0.0.0.0"], "Other machines can reach 0.0.0.0: give an --api-key"),
+        (["--name", ""], "A name has at least one letter or digit"),
+    ],
+)
+def test_what_is_refused_does_not_wait_for_torch(args: list[str], sentence: str) -> None:
     refused = "import sys; sys.modules['torch'] = None; from virtue.cli import main; main(sys.argv[1:])"
-    command = [sys.executable, "-c", refused, "serve", "--host", "0.0.0.0"]
+    command = [sys.executable, "-c", refused, "serve", *args]
     env = os.environ | {"VIRTUE_API_KEY": ""}
     result = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith("virtue: Other machines can reach 0.0.0.0: give an --api-key")
+    assert result.stderr.startswith(f"virtue: {sentence}")
 
 
 def test_a_port_that_is_taken(embedder: Embedder) -> None:
@@ -163,12 +172,30 @@ def test_an_index_of_another_model(embedder: Embedder, indexed: Path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    "args", [["--port", "70000"], ["--deadline", "0"], ["--queue", "0"], ["--batch-size", "x"], ["--memory", "0"]]
+    "args",
+    [
+        ["--port", "70000"],
+        ["--deadline", "0"],
+        ["--queue", "0"],
+        ["--batch-size", "x"],
+        ["--memory", "0"],
+        ["--deadline", "nan"],
+    ],
 )
 def test_options_out_of_range(served: Served, args: list[str]) -> None:
     result = run(*args)
     assert result.exit_code == 2
     assert args[0] in result.stderr
+    assert served.calls == []
+
+
+@pytest.mark.parametrize("option", ["--deadline", "--memory"])
+@pytest.mark.parametrize("value", ["inf", "1e300"])
+def test_limits_that_limit_nothing(served: Served, option: str, value: str) -> None:
+    result = run(option, value)
+    assert result.exit_code == 2
+    assert option in result.stderr
+    assert "it is a finite number below 1e+09" in result.stderr
     assert served.calls == []
 
 

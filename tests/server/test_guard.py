@@ -65,14 +65,38 @@ def assert_error(answer: httpx2.Response, status: int, code: str, kind: str = "i
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8000", "10.0.0.1", "localhost.evil.example", "", "[::2]"]
+    "host",
+    [
+        "evil.example",
+        "EVIL.example:8000",
+        "10.0.0.1",
+        "localhost.evil.example",
+        "",
+        ":",
+        "[::2]",
+        "localhost:80:",
+        "localhost:x",
+    ],
 )
 def test_a_name_that_was_pointed_here_is_refused(server: httpx2.Client, host: str) -> None:
     for path in (*PRIVATE, *PUBLIC):
         assert "localhost" in assert_error(server.get(path, headers={"Host": host}), 403, "wrong_host")
 
 
-@pytest.mark.parametrize("host", ["localhost", "localhost:1234", "127.0.0.1", "127.1.2.3:80", "[::1]", "[::1]:8000"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "localhost:1234",
+        "LOCALHOST:8611",
+        "Localhost:",
+        "127.0.0.1",
+        "127.1.2.3:80",
+        "[::1]",
+        "[::1]:8000",
+        "[::1]:",
+    ],
+)
 def test_this_machines_own_names_are_known(server: httpx2.Client, host: str) -> None:
     assert server.get("/health", headers={"Host": host}).status_code == 200
 
@@ -104,6 +128,22 @@ def test_the_own_page_and_programs_are_let_in(server: httpx2.Client, address: st
     for headers in ({"Origin": address, "Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}, {}):
         assert server.post("/v1/embeddings", json={"input": "a dog"}, headers=headers).status_code == 200
     assert server.get("/docs", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200  # a link to it
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("LOCALHOST:8611", "http://localhost:8611"),
+        ("localhost:8611", "http://LocalHost:8611"),
+        ("localhost:", "http://localhost"),
+        ("localhost", "http://localhost:"),
+    ],
+)
+def test_the_own_page_is_known_however_its_name_is_written(server: httpx2.Client, host: str, origin: str) -> None:
+    assert server.get("/v1/models", headers={"Host": host, "Origin": origin}).status_code == 200
+    for other in (f"{origin}1", "http://another", "null", "http://", ""):
+        refused = server.get("/v1/models", headers={"Host": host, "Origin": other})
+        assert_error(refused, 403, "foreign_origin")
 
 
 def test_answers_forbid_what_a_page_could_be_made_to_do(server: httpx2.Client) -> None:
@@ -150,6 +190,19 @@ def test_keys_are_compared_in_constant_time(keyed: httpx2.Client, monkeypatch: p
     assert compared == [(b"another", KEY.encode())]
 
 
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("limit", ["deadline", "wait", "max_body"])
+def test_limits_that_are_none(limit: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"^{limit} is a finite number above 0, not {value:g}\.$"):
+        Settings(**{limit: value})
+
+
+@pytest.mark.parametrize("name", ["", "  ", "-"])
+def test_names_that_are_none(embedder: Embedder, name: str) -> None:
+    with pytest.raises(ValueError, match=f"^A name has at least one letter or digit, not '{name}'; "):
+        create_app(embedder, name=name)
+
+
 @pytest.mark.parametrize("key", ["", "short", "with a space in it all", "caf\u00e9" * 5, "line\nbreak" * 3])
 def test_keys_that_are_none(key: str) -> None:
     with pytest.raises(ValueError, match="An API key has at least 16 characters"):
@@ -166,6 +219,13 @@ def test_a_network_is_not_served_by_accident(host: str) -> None:
         Settings().check_address(own)
 
 
+@pytest.mark.parametrize("host", ["", " "])
+@pytest.mark.parametrize("settings", [Settings(), Settings(network=True), Settings(api_key=KEY)], ids=repr)
+def test_an_empty_host_is_no_address(settings: Settings, host: str) -> None:
+    with pytest.raises(ValueError, match=r"^The host is empty; .* 127\.0\.0\.1 .* 0\.0\.0\.0 "):
+        settings.check_address(host)
+
+
 @pytest.mark.parametrize("path", ["/", "/health", "/docs", "/v1/models", "/v1/gallery", "/none"])
 def test_head_is_answered_like_get_without_the_body(server: httpx2.Client, path: str) -> None:
     head, get = server.head(path), server.get(path)
@@ -177,6 +237,16 @@ def test_head_is_answered_like_get_without_the_body(server: httpx2.Client, path:
 def test_head_is_counted_by_its_route(server: httpx2.Client) -> None:
     server.head("/v1/models/tiny")
     assert 'method="HEAD",route="/v1/models/{model:path}",status="200"} 1.0' in server.get("/metrics").text
+
+
+@pytest.mark.parametrize("given", ["bytes=9-3", "bytes=a", "a", "bytes=0-3", "bytes=999999999-", "bytes=0-1,5-6"])
+@pytest.mark.parametrize("path", ["/", "/docs.css", "/static/main.js"])
+def test_files_come_whole_whatever_range_is_asked_for(server: httpx2.Client, path: str, given: str) -> None:
+    whole, asked = server.get(path), server.get(path, headers={"Range": given})
+    assert (whole.status_code, asked.status_code) == (200, 200)
+    assert asked.content == whole.content != b""
+    assert "accept-ranges" not in asked.headers
+    assert server.head(path, headers={"Range": given}).headers["content-length"] == whole.headers["content-length"]
 
 
 # Bodies
@@ -260,6 +330,26 @@ def test_json_that_nests_deeply_is_refused(server: httpx2.Client, deep: bytes) -
     answer = server.post("/v1/embeddings", content=deep, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400
     assert answer.json()["error"]["message"].endswith(".")
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/images", "/v1/mask"])
+@pytest.mark.parametrize("body", [b"[" * 15_000, b'{"input": "\xff"}', b"[" + b"9" * 5000 + b"]", b"{"], ids="abcd")
+def test_what_cannot_be_parsed_has_a_code(server: httpx2.Client, path: str, body: bytes) -> None:
+    answer = server.post(path, content=body, headers={"Content-Type": "application/json"})
+    assert assert_error(answer, 400, "invalid_json").startswith("The body is not valid JSON")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "fault"),
+    [
+        ("multipart/form-data", b"x", "Missing boundary in multipart"),
+        ("multipart/form-data; boundary=x", b"garbage", "Invalid multipart data"),
+        ("multipart/form-data; boundary=x", b"--x\r\nContent-Type: text/plain\r\n\r\n", "Content-Disposition"),
+    ],
+)
+def test_a_form_that_cannot_be_read_has_a_code(server: httpx2.Client, kind: str, body: bytes, fault: str) -> None:
+    message = assert_error(server.post("/v1/images", content=body, headers={"Content-Type": kind}), 400, "invalid_form")
+    assert message.startswith("The form cannot be read (") and fault in message
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])

@@ -7,11 +7,21 @@ from typing import Annotated
 
 import typer
 
+MOST = 1e9
+"""Seconds and gigabytes that no limit reaches."""
+
 EXAMPLES = (
     "virtue serve --index ~/Pictures",
     "virtue serve --model Sony/VIRTUE-2B-SCaR --port 8001",
     "virtue serve --host 0.0.0.0 --api-key KEY --index ~/Pictures",
 )
+
+
+def _limit(value: float) -> float:
+    """Refuses what is a number for Python and limits nothing."""
+    if not value < MOST:  # as nan is not
+        raise typer.BadParameter(f"it is a finite number below {MOST:g}, not {value:g}.")
+    return value
 
 
 def serve(
@@ -35,10 +45,10 @@ def serve(
         str | None, typer.Option(help="What requests call the model.", show_default="as it is called")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps.", show_default="the best there is")] = None,
-    deadline: Annotated[float, typer.Option(min=0.1, help="Seconds that a request may take.")] = 60.0,
+    deadline: Annotated[float, typer.Option(min=0.1, callback=_limit, help="Seconds that a request may take.")] = 60.0,
     queue: Annotated[int, typer.Option(min=1, help="Embeddings and masks that may wait.")] = 4096,
     batch_size: Annotated[int, typer.Option(min=1, help="Embeddings and masks computed in one go.")] = 64,
-    memory: Annotated[float, typer.Option(min=0.01, help="Gigabytes for open pictures.")] = 1.0,
+    memory: Annotated[float, typer.Option(min=0.01, callback=_limit, help="Gigabytes for open pictures.")] = 1.0,
 ) -> None:
     """Serve a model over HTTP, and the page to point and search.
 
@@ -48,7 +58,7 @@ def serve(
     from virtue.commands.serving import require_server
 
     require_server()
-    from virtue.server import Settings
+    from virtue.server.settings import Settings, check_name
 
     settings = Settings(
         api_key=api_key or None,
@@ -59,6 +69,7 @@ def serve(
         batch_rows=batch_size,
         opened_bytes=int(memory * 1e9),
     )
+    check_name(name)
     settings.check_address(host)  # before torch is read: what is refused is refused at once
 
     from virtue.embedder import Embedder

@@ -27,7 +27,7 @@ from virtue.server.guard import Guard
 from virtue.server.metrics import Counted
 from virtue.server.routes import embeddings, gallery, images, meta, search
 from virtue.server.service import Service
-from virtue.server.settings import Settings
+from virtue.server.settings import Settings, check_name
 
 if TYPE_CHECKING:
     from virtue.embedder import Embedder
@@ -48,7 +48,11 @@ def create_app(
         index: What is searched; made with the same model.
         settings: What is allowed.
         name: What requests call the model; by default as it calls itself.
+
+    Raises:
+        ValueError: If the name has neither a letter nor a digit.
     """
+    check_name(name)
     load = embedder if callable(embedder) else lambda: embedder
     settings = settings or Settings()
     service = Service(load, index, settings, name)

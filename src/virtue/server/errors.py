@@ -101,13 +101,19 @@ def malformed(faults: Sequence[Mapping[str, Any]]) -> ApiError:
     """
     fault = max(faults, key=lambda one: len(one["loc"]))  # the first of several
     if fault["type"] == "json_invalid":
-        return invalid("The body is not valid JSON.", code="invalid_json")
+        return _no_json()
     is_unknown = fault["type"] == UNKNOWN_FIELD
     place = _place([*fault["loc"], fault["ctx"]["field"]] if is_unknown else fault["loc"])
     if is_unknown:
         return invalid(f"There is no field {place}; there are {fault['ctx']['fields']}.", place, "unknown_field")
     where = f"at {place}" if place else "at its start"
     return invalid(f"The request is malformed {where}: {_fault(fault)}.", place or None, "invalid_request")
+
+
+def _no_json() -> ApiError:
+    return invalid(
+        "The body is not valid JSON, nests too deeply, or has a number of too many digits.", code="invalid_json"
+    )
 
 
 def _place(loc: Sequence[str | int]) -> str:
@@ -126,9 +132,19 @@ def _fault(fault: Mapping[str, Any]) -> str:
 
 async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    if error.status_code == 400:
+        return _unread(error).response()
     sentences = {
         404: f"There is nothing at {request.url.path}; the routes are listed at /docs.",
         405: f"{request.method} is no method of {request.url.path}; see /docs.",
     }
     message = sentences.get(error.status_code, f"{error.detail.rstrip('.')}.")
     return error_response(error.status_code, message, None, _CODES.get(error.status_code), error.headers)
+
+
+def _unread(error: HTTPException) -> ApiError:
+    """About a body that FastAPI, which names its cause, does not take for JSON, or Starlette for a form."""
+    if isinstance(error.__cause__, ValueError | RecursionError):
+        return _no_json()
+    fault = error.detail.rstrip(".")
+    return invalid(f"The form cannot be read ({fault}); send it as in curl -F file=@street.jpg.", code="invalid_form")

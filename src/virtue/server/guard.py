@@ -6,6 +6,7 @@
   not.
 - Bodies are limited in bytes, each and all together, and in the time that they take to arrive.
 - When the client goes away, or does not take its answer, what it asked for is cancelled.
+- Files are sent whole, whatever range of one is asked for.
 - A server that stops takes no more requests.
 """
 
@@ -145,7 +146,7 @@ class _Call:
         """Sends with the headers that make an answer safe."""
         if message["type"] == "http.response.start":
             self.is_begun = True
-            given = list(message.get("headers", []))
+            given = [header for header in message.get("headers", []) if header[0] != b"accept-ranges"]
             stored = [] if any(name == b"cache-control" for name, _ in given) else [NO_STORE]
             message["headers"] = [*given, *stored, *SAFE_HEADERS]
         elif not message.get("more_body", False):
@@ -193,7 +194,10 @@ class _Call:
             return {"type": "http.disconnect"}
 
         # FastAPI's routes know no HEAD: it is answered like GET, and the server sends none of the body.
-        scope = {**self.scope, "method": "GET"} if self.method == "HEAD" else self.scope
+        method = "GET" if self.method == "HEAD" else self.method
+        # The files are small, and Starlette answers a range that it cannot read with bare text.
+        headers = [header for header in self.scope["headers"] if header[0] != b"range"]
+        scope = {**self.scope, "method": method, "headers": headers}
         answering = asyncio.create_task(cast("Coroutine[Any, Any, None]", app(scope, replay, self.send_safely)))
         try:
             left = end - time.monotonic()

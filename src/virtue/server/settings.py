@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from virtue.listening import is_own
@@ -35,7 +36,7 @@ class Settings:
         connections: Connections at a time; what comes on top takes the place of one without a request.
 
     Raises:
-        ValueError: If the key is too short, or a limit is not positive.
+        ValueError: If the key is too short, or a limit is not a finite number above 0.
     """
 
     api_key: str | None = None
@@ -63,16 +64,32 @@ class Settings:
         if key is not None and (len(key) < MIN_KEY or not key.isascii() or not key.isprintable() or " " in key):
             raise ValueError(f"An API key has at least {MIN_KEY} characters, letters and digits best, without spaces.")
         for name, value in vars(self).items():
-            if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
-                raise ValueError(f"{name} is above 0, not {value:g}.")
+            if isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < math.inf:
+                raise ValueError(f"{name} is a finite number above 0, not {value:g}.")
 
     def check_address(self, host: str) -> None:
         """Refuses to serve a network that nobody meant to serve.
 
         Raises:
-            ValueError: If others can reach the address, and there is neither a key nor `network`.
+            ValueError: If there is no address, or others can reach it and there is neither a key nor `network`.
         """
+        if not host.strip():
+            raise ValueError(
+                "The host is empty; give the address to listen at, 127.0.0.1 for this machine, 0.0.0.0 for others too."
+            )
         if self.api_key is None and not self.network and not is_own(host):
             raise ValueError(
                 f"Other machines can reach {host}: give an --api-key that requests need, or say --open-to-network."
             )
+
+
+def check_name(name: str | None) -> None:
+    """Refuses what nobody can call a model.
+
+    Raises:
+        ValueError: If the name has neither a letter nor a digit.
+    """
+    if name is not None and not any(letter.isalnum() for letter in name):
+        raise ValueError(
+            f"A name has at least one letter or digit, not {name!r}; without one the model goes by its own."
+        )

@@ -313,6 +313,13 @@ def test_requests_of_others_are_refused(page, headers, status, message):
     assert (answer.status_code, message in answer.json()["detail"]) == (status, True)
 
 
+@pytest.mark.parametrize("host", ["LOCALHOST:8765", "localhost:"])
+def test_the_own_page_is_let_in_however_its_name_is_written(page, host):
+    origin = f"http://{host.lower().removesuffix(':')}"
+    sent = page.headers | {"Content-Type": "application/json", "Host": host, "Origin": origin}
+    assert page.client.post("/api/deal", content=json.dumps({"reviewer": "Ann"}), headers=sent).status_code == 200
+
+
 def test_large_and_endless_requests_are_refused(page):
     sent = page.headers | {"Content-Type": "application/json"}
     assert page.client.post("/api/deal", content=b"x" * 100_001, headers=sent).status_code == 413
