@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 ARROW = [(0, 0), (0, 17), (4, 13.4), (6.8, 19.6), (9.4, 18.4), (6.7, 12.4), (12, 12)]
 FRAME = 50  # milliseconds of a frame in which the pointer moves
 LABEL_SECONDS = 0.9
-MOST = 2_500_000  # bytes
+PALETTE_FRAMES = 6  # that its colours are chosen from
 
 
 class Clip:
@@ -82,18 +82,16 @@ class Clip:
         self._take(round(1000 * seconds), label)
 
     def save(self, file: Path) -> None:
-        """Writes an animated WebP that repeats, as well as fits."""
-        for quality in (80, 70, 60, 50, 40):
-            out = io.BytesIO()
-            self.frames[0].save(
-                out, "WEBP", save_all=True, append_images=self.frames[1:], duration=self.milliseconds, loop=0,
-                quality=quality, method=4, minimize_size=True,
-            )  # fmt: skip
-            if out.tell() < MOST:
-                break
-        file.write_bytes(out.getvalue())
-        seconds = sum(self.milliseconds) / 1000
-        print(f"{file.name}: {len(self.frames)} frames, {seconds:.1f} s, {out.tell() / 1000:.0f} kB, quality {quality}")
+        """Writes a GIF that repeats, its colours chosen from all along it."""
+        width, height = self.SHOWN
+        some = Image.new("RGB", (width, PALETTE_FRAMES * height))
+        for number in range(PALETTE_FRAMES):
+            some.paste(self.frames[number * (len(self.frames) - 1) // (PALETTE_FRAMES - 1)], (0, number * height))
+        palette = some.quantize(256, method=Image.Quantize.MEDIANCUT)
+        first, *others = (frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in self.frames)
+        first.save(file, save_all=True, append_images=others, duration=self.milliseconds, loop=0)
+        seconds, size = sum(self.milliseconds) / 1000, file.stat().st_size
+        print(f"{file.name}: {len(self.frames)} frames, {seconds:.1f} s, {size / 1000:.0f} kB")
 
     def _send(self, kind: str, **details) -> None:
         x, y = self.at

@@ -269,7 +269,7 @@ def main() -> None:
         for name in asked:
             taken = getattr(person, name)()
             if isinstance(taken, Clip):
-                taken.save(FOLDER / f"page-{name}.webp")
+                taken.save(FOLDER / f"page-{name}.gif")
             else:
                 save(taken, FOLDER / f"page-{name}.webp")
 
