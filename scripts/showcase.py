@@ -4,7 +4,7 @@ Nothing is chosen by hand: of samples it is known what they show. The model look
 each kind of picture the thing that comes out best is taken.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +61,7 @@ class Choice:
 
     Attributes:
         clear: A thing that one click gets, and that is found again.
-        excluded: A thing that a box around two does not get alone, and the other one, which has to be excluded.
+        excluded: A thing that a box around two gets together with the other one, which has to be excluded.
         named: A thing that the hint gives its right caption.
         captions: What it could be.
     """
@@ -100,12 +100,14 @@ class _Chooser:
         )
 
     def excluded(self) -> tuple[Shown, Shown]:
-        """The pair in one box where excluding one helps the other's outline most; of the best, what is found again."""
+        """The pair that a box outlines together, and of which excluding one leaves the other; what is found again."""
         pairs = [(own, other) for path in self.scenes for own in self._things(path) for other in self._things(path)]
 
         def worth(pair: tuple[Shown, Shown]) -> float:
-            before, after = (self._overlap(pair[0], prompt) for prompt in _around(*pair))
-            return (after - before) * after
+            own, other = pair
+            before, after = _around(own, other)
+            both = replace(own, mask=own.mask | other.mask)
+            return self._overlap(both, before) * self._overlap(own, after)
 
         best = sorted((pair for pair in pairs if pair[0].name != pair[1].name), key=worth, reverse=True)[:BEST]
         return max(best, key=lambda pair: self._right(pair[0], _around(*pair)[1]))
