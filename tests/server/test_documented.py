@@ -18,6 +18,7 @@ from tests.tiny import picture
 from virtue.embedder import Embedder
 from virtue.images import image_size
 from virtue.index import Index, build
+from virtue.remote import MAX_URL
 from virtue.server import create_app
 from virtue.server.files import THUMBNAIL_BYTES
 from virtue.server.settings import Settings
@@ -121,6 +122,7 @@ def test_the_limits_are_those_of_the_settings() -> None:
     assert f"| {limits.max_pixels // 10**6} million |" in PAGE
     assert f"| {limits.max_inputs:,} |" in PAGE
     assert f"| {limits.max_text:,} |" in PAGE
+    assert f"| characters of a URL | {MAX_URL:,} |" in PAGE
     assert f"| {limits.queue_rows:,} |" in PAGE
     assert f"| {limits.queue_bytes // 10**6} MB |" in PAGE
     assert f"| {limits.connections}, or half" in PAGE
