@@ -58,6 +58,7 @@ def serve(
     from virtue.commands.serving import require_server
 
     require_server()
+    from virtue.server.allocation import bound_memory
     from virtue.server.settings import Settings, check_name
 
     settings = Settings(
@@ -71,6 +72,7 @@ def serve(
     )
     check_name(name)
     settings.check_address(host)  # before torch is read: what is refused is refused at once
+    bound_memory()
 
     from virtue.embedder import Embedder
     from virtue.index import find_index
