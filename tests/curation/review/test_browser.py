@@ -219,7 +219,7 @@ def test_an_edit_that_is_refused_when_it_is_sent_again_stays_to_be_mended(ann, t
             assert curation.all_decisions() == [] and ann.driver.execute_script(waiting) == 1
         ann.find("#refused button").click()
         ann.until(lambda: ann.text(".caption.true") == "pup or dog left of a fence on a beach")
-        assert "A pup is a dog." in ann.text("#problems")
+        ann.until(lambda: "A pup is a dog." in ann.text("#problems"))
         ann.press("e")
         ann.press(Keys.CONTROL + "a" + Keys.NULL, "old dog left of a fence on a beach", Keys.ENTER, "a")
         ann.says("you edited it")
