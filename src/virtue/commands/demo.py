@@ -40,6 +40,10 @@ def demo(
     The samples are scenes of the generated world, drawn on the first run, so it is known which results are right. Each
     search is printed as a table and saved as a picture. The index is kept: the next run is quick.
     """
+    from virtue.server.allocation import bound_memory
+
+    if serve:
+        bound_memory()  # before torch is read
     from virtue.commands.samples import searches, write_samples
     from virtue.embedder import Embedder
 
