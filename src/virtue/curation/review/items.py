@@ -11,7 +11,7 @@ from virtue.curation.decisions import Decision
 from virtue.curation.review.outcomes import outcome
 from virtue.curation.samples import Region, Sample
 from virtue.curation.store import Curation
-from virtue.masks import from_rle, outline
+from virtue.masks import outline_of_rle
 
 
 def item_json(curation: Curation, region_id: str, reviewer: str, with_others: bool = False) -> dict[str, Any]:
@@ -100,7 +100,6 @@ def _outline(region: Region) -> str | None:
     if region.segmentation is None:
         return None
     try:
-        mask = from_rle(region.segmentation)
+        return outline_of_rle(region.segmentation) or None
     except ValueError:
         return None
-    return outline(mask) if mask.any() else None
