@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from virtue.index import Hit, Index
 from virtue.masks import outline_of_rle
-from virtue.server.errors import invalid
+from virtue.server.errors import ApiError, invalid
 from virtue.server.files import image_address
 from virtue.server.filters import check_filter
 from virtue.server.jobs import late
@@ -46,35 +46,48 @@ async def search(
     """The images and regions most similar to words, to a picture, or to what is meant in one; the best first."""
     if service.index is None:
         raise no_index()
+    condition = _condition(body)
     ask = await service.query(body.query, deadline)
     (embedded,) = await service.answers([ask], deadline)
-    data = await service.searching(_hits, service.index, embedded.vector, body, deadline, deadline=deadline)
+    data = await service.searching(
+        _hits, service.index, embedded.vector, body.top_k, condition, deadline, deadline=deadline
+    )
     service.memory.hold(sum(_weight(hit) for hit in data))
     return {"data": data}
 
 
-def _hits(index: Index, vector: NDArray[Any], body: SearchRequest, deadline: float) -> list[dict[str, Any]]:
+def _condition(body: SearchRequest) -> str | None:
+    """What hits have to meet, in SQL; a filter that cannot be right is refused before anything is computed."""
+    kind = None if body.kind is None else f"kind = '{body.kind}'"
+    given = None if body.filter is None or not body.filter.strip() else body.filter
+    if given is not None:
+        try:
+            check_filter(given)
+        except ValueError as error:
+            raise _no_filter(str(error)) from error
+    return f"{kind} AND ({given})" if kind and given else kind or given
+
+
+def _hits(
+    index: Index, vector: NDArray[Any], top_k: int, condition: str | None, deadline: float
+) -> list[dict[str, Any]]:
+    try:
+        hits = index.search(vector, top_k=top_k, filter=condition)
+    except ValueError as error:
+        sentence = " ".join(str(error).split())
+        if len(sentence) > LONGEST_REASON:
+            sentence = "The filter is not understood; it is a condition in SQL, such as width >= 800."
+        raise _no_filter(sentence) from error
     found = []
-    for hit in _search(index, vector, body):
+    for hit in hits:
         if time.monotonic() > deadline:  # nobody waits any longer
             raise late()
         found.append(_hit(hit))
     return found
 
 
-def _search(index: Index, vector: NDArray[Any], body: SearchRequest) -> list[Hit]:
-    kind = None if body.kind is None else f"kind = '{body.kind}'"
-    given = None if body.filter is None or not body.filter.strip() else body.filter
-    condition = f"{kind} AND ({given})" if kind and given else kind or given
-    try:
-        if given is not None:
-            check_filter(given)
-        return index.search(vector, top_k=body.top_k, filter=condition)
-    except ValueError as error:
-        sentence = " ".join(str(error).split())
-        if len(sentence) > LONGEST_REASON:
-            sentence = "The filter is not understood; it is a condition in SQL, such as width >= 800."
-        raise invalid(sentence, "filter", "invalid_filter") from error
+def _no_filter(sentence: str) -> ApiError:
+    return invalid(sentence, "filter", "invalid_filter")
 
 
 def _hit(hit: Hit) -> dict[str, Any]:
